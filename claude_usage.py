@@ -1,0 +1,2172 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.6"
+# dependencies = [
+#     "urllib3>=1.26",
+#     "windows-curses; sys_platform == 'win32' and platform_machine != 'ARM64'",
+# ]
+# ///
+"""The limits of a Claude Code account, live in a terminal.
+
+Data flows one way: sources -> inbox -> snapshot -> frame -> screen. The chapters:
+
+ 1. Constants
+ 2. Compatibility
+ 3. Cells
+ 4. Model
+ 5. Parsing
+ 6. Reckoning
+ 7. Sources
+ 8. Pollers
+ 9. View
+10. Reports
+11. Keys
+12. Screen
+13. Loop
+14. Demo
+15. Command line
+
+Times are epoch seconds everywhere inside; `now` is a parameter of all that is pure.
+"""
+import argparse
+import functools
+import json
+import locale
+import os
+import queue
+import re
+import signal
+import stat
+import sys
+import threading
+import time
+import unicodedata
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+__version__ = '1.0.0'
+
+
+# ---- 1. Constants ------------------------------------------------------------------------------
+
+MINUTE, HOUR, DAY = 60, 3600, 86400     # seconds
+
+API_URL = 'https://api.anthropic.com'
+# The OAuth endpoints answer other User-Agents with lasting 429s (observed, undocumented).
+OAUTH_HEADERS = {'Content-Type': 'application/json', 'Accept': 'application/json',
+                 'anthropic-beta': 'oauth-2025-04-20', 'User-Agent': 'claude-code/2.0.37'}
+USAGE_PATH = '/api/oauth/usage'
+PROFILE_PATH = '/api/oauth/profile'
+
+USAGE_SECONDS = 30                      # between two usage requests that succeed ...
+BUDGET, BUDGET_SECONDS = 5, 300         # ... but this many in any such span: the service's budget
+PROFILE_SECONDS = DAY                   # as seldom as Claude Code itself asks
+INTERVAL_LEAST = 10                     # seconds, the smallest --interval
+RETRY_SECONDS, RETRY_MOST = 30, 300     # after a failure: doubling from the one to the other
+BLOCK_SECONDS, BLOCK_MOST = 60, 3600    # after a 429: likewise, and at least its Retry-After
+WATCH_SECONDS = 4                       # between two looks at the credentials
+EXPIRY_SECONDS = 300                    # a token counts as expired this much early
+
+CONNECT_SECONDS, TOTAL_SECONDS = 5, 15  # of one request; the total includes a body that drips
+BODY_MOST = 8 << 20                     # bytes of a reply
+TEXT_MOST = 200                         # characters of any text from outside
+
+KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
+NOTICE_SECONDS = 4                      # an answer to a key stays in the hint's row
+
+# Every failure a source can have: code -> (sentence, next step). {} is the detail. Where there
+# is no step, the program tries again by itself and says when.
+ERRORS = {
+    'no_credentials': ('No Claude Code login found.', 'Run `claude` to log in.'),
+    'logged_out': ('Logged out of Claude Code.', 'Run `claude` to log in.'),
+    'token_expired': ('Token expired.', 'Run `claude` to refresh.'),
+    'unauthorized': ('Token refused.', 'Run `claude` to refresh.'),
+    'forbidden_scope': ('This token cannot read usage.', 'Run `claude`, then /login, for one '
+                                                         'that can.'),
+    'rate_limited': ('Rate limited.', ''),
+    'server_error': ('Server error {}.', ''),
+    'network': ('No connection: {}.', ''),
+    'timeout': ('No answer in time.', ''),
+    'tls': ('No secure connection: {}.', 'Check SSL_CERT_FILE and NODE_EXTRA_CA_CERTS.'),
+    'redirected': ('Redirected to {}, not followed.', 'Check --api-url and the proxy.'),
+    'too_large': ('Reply larger than 8 MiB.', ''),
+    'bad_reply': ('Reply not understood: {}.', ''),
+    'forbidden': ('Access refused: {}.', ''),
+    'locked': ('Locked: {}.', ''),
+    'malformed': ('Failed to load {}.', ''),
+    'internal': ('Internal error: {}.', ''),
+}
+
+# The limits known by name: id -> (label, short label, window in seconds).
+LIMITS = {
+    'five_hour': ('5-Hour', '5h', 5 * HOUR),
+    'seven_day': ('7-Day', '7d', 7 * DAY),
+    'seven_day_opus': ('7-Day Opus', 'Opus', 7 * DAY),
+    'seven_day_sonnet': ('7-Day Sonnet', 'Sonnet', 7 * DAY),
+}
+# What the newer list `limits` calls them, and how long the windows of its groups are.
+KINDS = {'session': 'five_hour', 'weekly_all': 'seven_day'}
+GROUPS = {'session': 5 * HOUR, 'weekly': 7 * DAY}
+PREFIXES = {'seven_day_': ('7-Day ', 7 * DAY), 'five_hour_': ('5-Hour ', 5 * HOUR)}
+
+BADGES = {'enterprise': 'ENTERPRISE', 'team': 'TEAM', 'max': 'MAX', 'pro': 'PRO'}
+MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
+
+LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
+WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
+MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
+
+
+# ---- 2. Compatibility --------------------------------------------------------------------------
+
+try:
+    import curses
+except ImportError:             # Windows without windows-curses, a Python built without curses
+    curses = None               # type: ignore
+try:
+    import termios
+except ImportError:             # Windows
+    termios = None              # type: ignore
+
+WINDOWS = os.name == 'nt'
+MACOS = sys.platform == 'darwin'
+
+TIME = re.compile(r'(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?'
+                  r'\s*(?:Z|([+-])(\d\d):?(\d\d))?$', re.IGNORECASE)
+TIME_MOST = 253402300799        # epoch seconds of the end of 9999, beyond which `time` fails
+
+
+def load_urllib3():
+    """urllib3, or pip's own copy of it. Imported late, for it costs as much as the first frame."""
+    import warnings
+    warnings.simplefilter('ignore')     # version 2 warns of LibreSSL, across the screen
+    try:
+        import urllib3
+    except ImportError:
+        try:
+            from pip._vendor import urllib3
+        except ImportError:
+            raise SourceError('network', 'urllib3 is missing, install it with '
+                                         '`python3 -m pip install urllib3`')
+    return urllib3
+
+
+def parse_time(value):
+    """Epoch seconds of an ISO-8601 text (UTC where it names no offset) or an epoch number.
+
+    None stays None. ValueError for all else. One regex serves every form on every Python: 3.6
+    has no datetime.fromisoformat, and until 3.10 it refuses a trailing Z.
+    """
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = value
+    else:
+        from datetime import datetime, timedelta, timezone
+        match = TIME.match(value) if isinstance(value, str) else None
+        if not match:
+            raise ValueError('not a time')
+        *date, second, fraction, sign, hours, minutes = match.groups()
+        moment = datetime(*map(int, date), int(second or 0), tzinfo=timezone.utc)
+        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+        moment += offset if sign == '-' else -offset
+        seconds = moment.timestamp() + float(fraction or 0)
+    if not 0 <= seconds <= TIME_MOST:
+        raise ValueError('time out of range')
+    return float(seconds)
+
+
+URL = re.compile(r'(https?)://((\[[0-9a-f:]+\]|[\w.-]+)(?::\d{1,5})?)((?:/[\w.~-]+)*)/?',
+                 re.ASCII)
+LOOPBACK = re.compile(r'localhost|127(\.\d{1,3}){3}|\[::1\]')
+
+
+class Url(NamedTuple):
+    """An address to ask at."""
+    secure: bool            # https
+    place: str              # 'host:port', or 'host'
+    host: str               # an IPv6 address in its brackets
+    path: str               # without a slash at its end
+
+
+def parse_url(words):
+    """The Url in a text; ValueError if it has anything else, such as credentials or a query.
+
+    Here because urllib.parse costs the first frame 3 ms.
+    """
+    match = URL.fullmatch(words)
+    if not match:
+        raise ValueError('not an address')
+    scheme, place, host, path = match.groups()
+    return Url(scheme == 'https', place, host, path)
+
+
+def unicode_terminal():
+    """Whether the terminal takes UTF-8 and this curses can send it.
+
+    Not from getpreferredencoding or stdout: under LC_ALL=C they say UTF-8 while curses, which
+    asks the C library as we do here, would print blanks.
+    """
+    if WINDOWS:
+        return True
+    try:
+        locale.setlocale(locale.LC_CTYPE, '')
+    except locale.Error:
+        return False
+    codeset = locale.nl_langinfo(locale.CODESET).upper().replace('-', '')
+    return codeset == 'UTF8' and (curses is None or hasattr(curses, 'unget_wch'))
+
+
+def terminal_size(fallback):
+    """(columns, lines): COLUMNS and LINES where set, else the terminal's, else the fallback."""
+    try:
+        size = os.get_terminal_size(sys.__stdout__.fileno())
+    except (OSError, ValueError, AttributeError):
+        size = fallback
+
+    def given(name, otherwise):
+        text = os.environ.get(name, '')
+        return min(int(text), 1000) if text.isdigit() and int(text) else otherwise
+    return given('COLUMNS', size[0]), given('LINES', size[1])
+
+
+def stop_signals():
+    """The signals that end the program, those that somebody set to be ignored (nohup) left out."""
+    names = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGBREAK')
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
+# ---- 3. Cells ----------------------------------------------------------------------------------
+
+class Span(NamedTuple):
+    """Text in one role. A line is a tuple of spans, a frame a list of lines."""
+    text: str
+    role: str = ''
+
+
+# Control sequences whole (CSI, OSC and other strings, two-character ones), then what is unfit to
+# be shown: variation selectors, skin tones, keycaps and flags, on whose width terminals disagree.
+ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x1b\\\\|\x9c|$)'
+                     '|\x1b[ -/]*[0-~]?', re.DOTALL)
+UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
+UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrogates, unknowns
+MARKS = ('Mn', 'Me')
+
+# What stands for a glyph where only ASCII may be sent, cell for cell.
+ASCII = {'█': '#', '▉': '#', '▊': '#', '▋': '#', '▌': '#', '▍': '-', '▎': '-', '▏': '-',
+         '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
+         '…': '~', '⚠': '!', '↑': '^', '↓': 'v'}
+
+
+@functools.lru_cache(maxsize=4096)
+def cell_count(char):
+    """The columns one character takes: 2 if East Asian wide, 0 if it combines, else 1."""
+    if unicodedata.category(char) in ('Mn', 'Me', 'Cf'):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in 'WF' else 1
+
+
+@functools.lru_cache(maxsize=1024)
+def cells(text):
+    """The columns that `text` takes on a terminal."""
+    return sum(map(cell_count, text))
+
+
+def width_of(line):
+    return sum(cells(span.text) for span in line)
+
+
+def clean(text, most=TEXT_MOST):
+    """Text from outside as one line that is safe on a terminal, of at most `most` characters.
+
+    Escape sequences, controls, line breaks, bidirectional overrides and other invisible
+    characters go; a letter keeps at most two combining marks, or curses drops the rest itself.
+    """
+    text = UNFIT.sub('', ESCAPES.sub('', text[:16 * most]))
+    kept, marks = [], 2         # 2: a mark at the very start has no letter to stand on
+    for char in unicodedata.normalize('NFC', text):
+        kind = unicodedata.category(char)
+        if kind in MARKS:
+            marks += 1
+            if marks > 2:
+                continue
+        elif kind in UNFIT_KINDS:
+            continue
+        else:
+            marks = 0
+            char = ' ' if kind[0] in 'CZ' else char
+        kept.append(char)
+    return ' '.join(''.join(kept[:most]).split())
+
+
+def cut(text, width):
+    """As much of the start of `text` as `width` cells hold."""
+    used = 0
+    for index, char in enumerate(text):
+        used += cell_count(char)
+        if used > width:
+            return text[:index]
+    return text
+
+
+def fit(line, width):
+    """`line` in exactly `width` cells: filled up with blanks, or cut and ended with `…`."""
+    missing = width - width_of(line)
+    if missing >= 0:
+        return line + (Span(' ' * missing),) if missing else line
+    kept, room = [], width - 1
+    for text, role in line:
+        piece = cut(text, room)
+        kept.append(Span(piece, role))
+        room -= cells(piece)
+        if piece != text:
+            break
+    return (*kept, Span('…' + ' ' * room)) if width else ()
+
+
+def fitting(variants, width):
+    """The first of the texts that `width` cells hold, else the last."""
+    return next((text for text in variants if cells(text) <= width), variants[-1])
+
+
+def wrap(text, width):
+    """`text` as lines of at most `width` cells, broken between words where that is possible."""
+    lines = ['']
+    for word in text.split():
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= width:
+            lines[-1] += ' ' + word
+            continue
+        if lines[-1]:
+            lines.append('')
+        while cells(word) > width > 1:
+            lines[-1] = cut(word, width)
+            word = word[len(lines[-1]):]
+            lines.append('')
+        lines[-1] = word
+    return lines
+
+
+@functools.lru_cache(maxsize=1024)
+def ascii_text(text):
+    """`text` in ASCII and as many cells: by the table, without accents, else question marks."""
+    def stand_in(char):
+        plain = ASCII.get(char) or unicodedata.normalize('NFKD', char)[0]
+        return plain if plain < '\x7f' and cells(char) == 1 else '?' * cells(char)
+    return ''.join(char if char < '\x7f' else stand_in(char) for char in text)
+
+
+# ---- 4. Model ----------------------------------------------------------------------------------
+
+class Failure(NamedTuple):
+    """Why a source gave no value: a code of ERRORS, and what its sentence tells in particular."""
+    code: str
+    detail: str = ''
+    retry_after: Optional[float] = None     # seconds, where a 429 told them
+
+
+class SourceError(Exception):
+    """Raised by sources and parsers, whatever went wrong; carries its Failure."""
+
+    def __init__(self, code, detail='', retry_after=None):
+        super().__init__(code)
+        self.failure = Failure(code, detail, retry_after)
+
+
+class Limit(NamedTuple):
+    """One rate limit and how much of its window is used."""
+    id: str
+    label: str                      # '5-Hour'
+    short: str                      # '5h'
+    used: float                     # percent, 0..100 and beyond
+    resets_at: Optional[float]      # None: the window has not started
+    window: Optional[int]           # seconds
+
+
+class Spend(NamedTuple):
+    """Paid use beyond the plan, in minor units of its currency."""
+    used: float
+    limit: Optional[float]          # None: no cap
+    digits: int                     # amount = minor units / 10**digits
+    currency: str
+    percent: Optional[float]
+
+
+class Usage(NamedTuple):
+    """A reply of the usage endpoint."""
+    limits: Tuple[Limit, ...]
+    spend: Optional[Spend]
+
+
+class Account(NamedTuple):
+    """Who is logged in, as far as one source tells; texts are empty where it does not."""
+    uuid: str = ''
+    name: str = ''
+    email: str = ''
+    organization: str = ''
+    badges: Tuple[str, ...] = ()
+    tier: str = ''
+
+
+class Login(NamedTuple):
+    """A stored login. Its text form keeps the token out of every message."""
+    token: str
+    expires_at: Optional[float]
+    account: Account
+
+    def __repr__(self):
+        return 'Login(token=..., expires_at=%r)' % (self.expires_at,)
+
+
+class Reading(NamedTuple):
+    """What a poller tells: a source's new value, or why there is none, and the plan from here."""
+    source: str                         # a field of Snapshot
+    at: float
+    value: Any = None
+    failure: Optional[Failure] = None
+    next_at: Optional[float] = None     # when it is asked again; None: only after a change
+    free_at: Optional[float] = None     # from when on a key may ask
+
+
+class Known(NamedTuple):
+    """What is known of one source: its last good value and the latest failure, if it fails."""
+    value: Any = None
+    at: Optional[float] = None          # when the value was received
+    failure: Optional[Failure] = None
+    next_at: Optional[float] = None
+    free_at: Optional[float] = None
+
+
+class Snapshot(NamedTuple):
+    """Everything known, by source."""
+    identity: Known = Known()   # Account, from .claude.json
+    login: Known = Known()      # Account, from the credentials
+    profile: Known = Known()    # Account, from the service
+    usage: Known = Known()      # Usage
+
+
+def absorb(snapshot, reading):
+    """The snapshot after the reading. A failure keeps the last good value; another account's
+    identity keeps nothing, for its numbers are not this account's."""
+    source, at, value, failure, next_at, free_at = reading
+    old = getattr(snapshot, source)
+    if failure:
+        new = old._replace(failure=failure, next_at=next_at, free_at=free_at)
+    else:
+        new = Known(value, at, None, next_at, free_at)
+    if source == 'identity' and value and old.value and value.uuid != old.value.uuid:
+        snapshot = Snapshot(login=snapshot.login)
+    return snapshot._replace(**{source: new})
+
+
+def account_of(snapshot):
+    """The Account to show, each field from the best source that has it."""
+    known = [source.value for source in (snapshot.profile, snapshot.identity, snapshot.login)
+             if source.value]
+    return Account(*(next(filter(None, values), values[0]) for values in zip(*known)))
+
+
+def usage_of(snapshot):
+    """What is known of usage, with the login's failure before its own: no login, no request."""
+    failure = snapshot.login.failure
+    if not failure:
+        return snapshot.usage
+    return snapshot.usage._replace(failure=failure, next_at=None, free_at=None)
+
+
+def has_numbers(snapshot):
+    usage = snapshot.usage.value
+    return bool(usage and (usage.limits or usage.spend))
+
+
+# ---- 5. Parsing --------------------------------------------------------------------------------
+
+def parse_json(data):
+    """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
+    try:
+        return json.loads(data.decode('utf-8-sig'))
+    except (ValueError, RecursionError):
+        raise SourceError('bad_reply', 'no JSON' if data.strip() else 'it is empty')
+
+
+def mapping(value, what):
+    """`value` if it is a JSON object, {} for null. SourceError bad_reply for all else."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SourceError('bad_reply', what + ' is no object')
+    return value
+
+
+def number(value, what):
+    """`value` if it is a finite JSON number or null. SourceError bad_reply for all else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+        raise SourceError('bad_reply', what + ' is no number')
+    return value
+
+
+def moment(value, what):
+    """Epoch seconds of a time in a reply, or None. SourceError bad_reply for all else."""
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise SourceError('bad_reply', what + ' is no time')
+
+
+def text(value):
+    """`value` cleaned if it is a text, else ''."""
+    return clean(value) if isinstance(value, str) else ''
+
+
+def neutral_label(key):
+    """(label, window) for a limit known only by its key: ('7-Day Cowork', 604800)."""
+    for prefix, (label, window) in PREFIXES.items():
+        if key.startswith(prefix):
+            return label + clean(key[len(prefix):].replace('_', ' ').title()), window
+    return clean(key.replace('_', ' ').title()), None
+
+
+def make_limit(key, label, used, resets_at, window):
+    """A Limit; one that LIMITS knows has its labels from there."""
+    label, short, window = LIMITS.get(key, (label, label.replace('7-Day ', ''), window))
+    return Limit(key, label, short, float(used), resets_at, window)
+
+
+def parse_window(key, window):
+    """The Limit of a top-level window, or None if it is not in use."""
+    used = number(window.get('utilization'), key + '.utilization')
+    if used is None or (key not in LIMITS and used <= 0):
+        return None
+    label, seconds = neutral_label(key)
+    return make_limit(key, label, used, moment(window.get('resets_at'), key + '.resets_at'),
+                      seconds)
+
+
+def parse_listed(entry):
+    """The Limit of an entry of `limits`, or None if it has no percent."""
+    entry = mapping(entry, 'a limit')
+    used = number(entry.get('percent'), 'percent')
+    kind, group = text(entry.get('kind')) or 'other', entry.get('group')
+    window = GROUPS.get(group) if isinstance(group, str) else None
+    key, label = KINDS.get(kind, kind), neutral_label(kind)[0]
+    if kind == 'weekly_scoped':
+        name = scope_name(entry.get('scope'))
+        key = '_'.join(filter(None, (kind, re.sub(r'\W+', '_', name.lower()).strip('_'))))
+        label, window = '7-Day ' + (name or 'Scoped'), 7 * DAY
+    if used is None:
+        return None
+    return make_limit(key, label, used, moment(entry.get('resets_at'), 'resets_at'), window)
+
+
+def scope_name(scope):
+    """The name of the model, else of the surface, that a weekly limit is about; '' if none."""
+    scope = scope if isinstance(scope, dict) else {}
+    model = scope.get('model')
+    return text(model.get('display_name') if isinstance(model, dict) else model) or text(
+        scope.get('surface'))
+
+
+def parse_usage(document):
+    """The Usage in a reply of USAGE_PATH, each limit once: its two lists overlap.
+
+    Percents are 0..100, never 0..1. SourceError bad_reply for any other shape.
+    """
+    if not isinstance(document, dict):
+        raise SourceError('bad_reply', 'usage is no object')
+    windows = {key: document.get(key) for key in LIMITS}
+    windows.update((key, value) for key, value in document.items() if is_window(key, value))
+    limits = {}
+    for key, value in windows.items():
+        limits[key] = parse_window(key, mapping(value, key))
+    listed = document.get('limits')
+    if not isinstance(listed, (list, type(None))):
+        raise SourceError('bad_reply', 'limits is no list')
+    for limit in filter(None, map(parse_listed, listed or ())):
+        named = limit.id.replace('weekly_scoped_', 'seven_day_')
+        if named in LIMITS and limits.get(named):
+            continue
+        limits[limit.id if not limits.get(limit.id) else unused(limit.id, limits)] = limit
+    found = [limit._replace(id=key) for key, limit in limits.items() if limit]
+    return Usage(tuple(sorted(found, key=rank)), parse_spend(document))
+
+
+def is_window(key, value):
+    """Whether a top-level entry looks like a window. Their names are an open set."""
+    return key not in ('extra_usage', 'spend') and isinstance(value, dict) and (
+        'utilization' in value)
+
+
+def unused(key, taken):
+    """`key` with the first number that makes it new: two scopes may bear one name."""
+    return next(name for name in ('%s_%d' % (key, n) for n in range(2, 10 ** 6))
+                if name not in taken)
+
+
+def rank(limit):
+    """The limits known by name first, then the scoped ones, then the rest."""
+    names = list(LIMITS)
+    return (names.index(limit.id) if limit.id in names else len(names),
+            not limit.id.startswith('weekly_scoped'))
+
+
+def parse_spend(document):
+    """The Spend in a usage reply, from `spend` where present, else `extra_usage`; None if off."""
+    spend = mapping(document.get('spend'), 'spend')
+    used = mapping(spend.get('used'), 'spend.used')
+    if used:
+        limit = mapping(spend.get('limit'), 'spend.limit')
+        return make_spend(spend.get('enabled'), used.get('amount_minor'),
+                          limit.get('amount_minor'), used.get('currency'),
+                          used.get('exponent'), spend.get('percent'))
+    extra = mapping(document.get('extra_usage'), 'extra_usage')
+    return make_spend(extra.get('is_enabled'), extra.get('used_credits'),
+                      extra.get('monthly_limit'), extra.get('currency'),
+                      extra.get('decimal_places'), extra.get('utilization'))
+
+
+def make_spend(enabled, used, limit, currency, digits, percent):
+    """A Spend of a reply's raw fields, or None where nothing is or may be spent."""
+    used, limit = number(used, 'amount used'), number(limit, 'amount of the limit')
+    digits, percent = number(digits, 'decimal places'), number(percent, 'percent')
+    currency = text(currency)[:8].upper() or 'USD'
+    if not used and not enabled:
+        return None
+    if digits is None or not 0 <= digits <= 6:
+        digits = MINOR_DIGITS.get(currency, 2)
+    if percent is None and limit:
+        percent = 100 * (used or 0) / limit
+    return Spend(used or 0, limit, int(digits), currency, percent)
+
+
+def badges_of(plan, *more):
+    """The badges of an organization type or plan (`claude_max`, `max`), and more, each once."""
+    names = [BADGES.get(text(plan).replace('claude_', '')), *more]
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+def parse_profile(document):
+    """The Account in a reply of PROFILE_PATH; any field may be missing."""
+    if not isinstance(document, dict):
+        raise SourceError('bad_reply', 'profile is no object')
+    person = mapping(document.get('account'), 'account')
+    organization = mapping(document.get('organization'), 'organization')
+    return Account(text(person.get('uuid')),
+                   text(person.get('full_name')) or text(person.get('display_name')),
+                   text(person.get('email')), text(organization.get('name')),
+                   badges_of(organization.get('organization_type'),
+                             person.get('has_claude_max') is True and 'MAX',
+                             person.get('has_claude_pro') is True and 'PRO'),
+                   text(organization.get('rate_limit_tier')))
+
+
+def parse_identity(document):
+    """The Account in `.claude.json`, or None if it names none."""
+    account = document.get('oauthAccount') if isinstance(document, dict) else None
+    if not isinstance(account, dict):
+        return None
+    return Account(text(account.get('accountUuid')), text(account.get('displayName')),
+                   text(account.get('emailAddress')), text(account.get('organizationName')),
+                   badges_of(account.get('organizationType')),
+                   text(account.get('organizationRateLimitTier')))
+
+
+def parse_login(document):
+    """The Login in a credentials document. SourceError logged_out or malformed."""
+    if not isinstance(document, dict):
+        raise SourceError('malformed', 'credentials: no JSON object')
+    login = document.get('claudeAiOauth')
+    token = login.get('accessToken') if isinstance(login, dict) else None
+    if not token:
+        raise SourceError('logged_out')
+    if not isinstance(token, str) or not re.match('[!-~]+$', token):
+        raise SourceError('malformed', 'credentials: the token is not of printable characters')
+    expires = login.get('expiresAt')
+    known = isinstance(expires, (int, float)) and not isinstance(expires, bool)
+    return Login(token, expires / 1000 if known else None,
+                 Account(badges=badges_of(login.get('subscriptionType')),
+                         tier=text(login.get('rateLimitTier'))))
+
+
+# ---- 6. Reckoning ------------------------------------------------------------------------------
+
+def percent_shown(used):
+    """Percent as a whole number: rounded, but 100 only from 100 on."""
+    return max(0, int(used + 0.5) if used >= 100 else min(99, int(used + 0.5)))
+
+
+def level(used):
+    """The colour of a percent, by the number that is shown."""
+    return next((name for most, name in LEVELS if percent_shown(used) <= most), 'red')
+
+
+def countdown(seconds):
+    """'4d 1h 12m', '3h 45m', '12m', '45s': rounded down, leading zero units left out."""
+    seconds = max(0, int(seconds))
+    if seconds < MINUTE:
+        return '%ds' % seconds
+    units = ((seconds // DAY, 'd'), (seconds // HOUR % 24, 'h'), (seconds // MINUTE % 60, 'm'))
+    first = next(index for index, (count, _) in enumerate(units) if count)
+    return ' '.join('%d%s' % unit for unit in units[first:])
+
+
+def countdown_short(seconds):
+    """'4d', '3h45m', '12m', '45s', in at most six cells."""
+    whole = countdown(seconds)
+    return whole.split(' ')[0] if 'd' in whole else whole.replace(' ', '')
+
+
+def clock_text(at, now):
+    """Local time of day, with the weekday from a day's distance on, the date from a week's."""
+    local, distance = time.localtime(at), abs(at - now)
+    day = ''
+    if distance >= 7 * DAY:
+        day = '%s %d ' % (MONTHS[local.tm_mon - 1], local.tm_mday)
+    elif distance >= DAY:
+        day = WEEKDAYS[local.tm_wday] + ' '
+    return day + time.strftime('%H:%M', local)
+
+
+def money(amount, digits):
+    """Minor units as an amount: (123456, 2) -> '1,234.56'."""
+    return '{:,.{}f}'.format(amount / 10 ** digits, digits)
+
+
+def message(failure, next_at, now):
+    """The sentence for people: what happened, and what to do or when the next try is."""
+    sentence, step = ERRORS[failure.code]
+    if not step and next_at:
+        step = 'Next try %s.' % clock_text(next_at, now)
+    return ' '.join(filter(None, (sentence.format(failure.detail), step)))
+
+
+def status(known, now):
+    """How a source stands: 'waiting', 'error', 'stale' (older than two of its intervals), 'ok'."""
+    if known.failure:
+        return 'error'
+    if known.at is None:
+        return 'waiting'
+    stale = known.next_at and now - known.at > 2 * (known.next_at - known.at)
+    return 'stale' if stale else 'ok'
+
+
+class Attempt(NamedTuple):
+    """One request that was made, and how it ended."""
+    source: str
+    token: str                              # a fingerprint
+    at: float                               # when its reply, or failure, came
+    code: str                               # 'ok' or a code of ERRORS
+    retry_after: Optional[float] = None     # seconds
+
+
+class Plan(NamedTuple):
+    """When a source is asked next. Both may be infinite: not before the token changes."""
+    next_at: float      # by itself
+    free_at: float      # earliest, if somebody asks for it
+
+
+def next_poll(history, source, token, interval, now):
+    """The Plan that follows from the Attempts so far, oldest first.
+
+    A reply is good for `interval` seconds; failures double the wait from RETRY_SECONDS to
+    RETRY_MOST; a token without the scope is not tried again; a new token is tried at once. No
+    more than BUDGET requests in any BUDGET_SECONDS, and none during the block after a 429.
+    """
+    history = [attempt for attempt in history if attempt.at <= now]     # the clock was set back
+    own = [attempt for attempt in history if attempt.source == source]
+    last = own[-1] if own else None
+    free_at = block_end(history, token)
+    if len(own) >= BUDGET:
+        free_at = max(free_at, own[-BUDGET].at + BUDGET_SECONDS)
+    if last is None or (last.code != 'ok' and last.token != token):
+        due = 0.0
+    elif last.code == 'ok':
+        due = last.at + interval
+    elif last.code == 'forbidden_scope':
+        due = free_at = float('inf')
+    else:
+        failures = trailing(own, lambda attempt: attempt.code != 'ok')
+        due = last.at + doubled(RETRY_SECONDS, failures, RETRY_MOST)
+    return Plan(max(due, free_at), free_at)
+
+
+def block_end(history, token):
+    """When the block ends that the service put on the token with its latest 429s; 0.0 if none."""
+    own = [attempt for attempt in history if attempt.token == token]
+    blocks = trailing(own, lambda attempt: attempt.code == 'rate_limited')
+    if not blocks:
+        return 0.0
+    told = min(own[-1].retry_after or 0, BLOCK_MOST)
+    return own[-1].at + max(told, doubled(BLOCK_SECONDS, blocks, BLOCK_MOST))
+
+
+def trailing(items, test):
+    """How many of the last items pass the test without a gap."""
+    return next((count for count, item in enumerate(reversed(items)) if not test(item)),
+                len(items))
+
+
+def doubled(first, times, most):
+    """`first` the first time, twice as much each further time, never above `most`."""
+    return min(first * 2 ** min(times - 1, 30), most)
+
+
+# ---- 7. Sources --------------------------------------------------------------------------------
+
+def config_path(env, name):
+    """Where Claude Code keeps the file `name`."""
+    folder = env.get('CLAUDE_CONFIG_DIR')
+    if folder or name != '.claude.json':
+        return os.path.join(folder or os.path.expanduser('~/.claude'), name)
+    return os.path.expanduser('~/.claude.json')
+
+
+def read_json(path, what):
+    """The document in a file, or None if there is no such file. SourceError malformed."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):     # opening a pipe would wait for a writer
+            raise SourceError('malformed', what + ': not a regular file')
+        with open(path, encoding='utf-8-sig') as file:
+            return json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SourceError('malformed', '%s: %s' % (what, error.strerror))
+    except (ValueError, RecursionError):
+        raise SourceError('malformed', what + ': not JSON')
+
+
+def login_in_file(env):
+    """The credentials document in Claude Code's file. SourceError no_credentials, malformed."""
+    document = read_json(config_path(env, '.credentials.json'), 'credentials')
+    if document is None:
+        raise SourceError('no_credentials')
+    return document
+
+
+def login_in_keychain(env):
+    """The same document in the macOS Keychain. SourceError no_credentials, locked, malformed."""
+    import hashlib
+    import subprocess
+    service, folder = 'Claude Code-credentials', env.get('CLAUDE_CONFIG_DIR')
+    if folder:
+        service += '-' + hashlib.sha256(folder.encode()).hexdigest()[:8]
+    kept = ('HOME', 'USER', 'PATH')         # a child's environment holds no token
+    try:
+        done = subprocess.run(
+            ['security', 'find-generic-password', '-a', env.get('USER', ''), '-s', service, '-w'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=CONNECT_SECONDS, env={name: env[name] for name in kept if name in env})
+    except (OSError, subprocess.TimeoutExpired):
+        raise SourceError('locked', 'the Keychain does not answer')
+    if done.returncode == 36:
+        raise SourceError('locked', 'the Keychain, open it with `security unlock-keychain`')
+    if done.returncode:
+        raise SourceError('no_credentials')
+    return parse_keychain(done.stdout.strip())
+
+
+def parse_keychain(secret):
+    """The document in a Keychain item, which is JSON or its hexadecimal form."""
+    try:
+        if re.match(b'([0-9a-fA-F]{2})+$', secret):
+            secret = bytes.fromhex(secret.decode())
+        return json.loads(secret.decode())
+    except (ValueError, RecursionError):
+        raise SourceError('malformed', 'credentials: the Keychain item is not JSON')
+
+
+LOGIN_STORES = (login_in_file,) + ((login_in_keychain,) if MACOS else ())
+# Of several stores that fail, the failure that says most.
+LOGIN_FAILURES = ('token_expired', 'malformed', 'locked', 'logged_out', 'no_credentials')
+
+
+def read_login(env, now, stores=LOGIN_STORES):
+    """The Login to ask with: the first store's that has not expired.
+
+    CLAUDE_CODE_OAUTH_TOKEN counts only where nothing is stored, for it cannot read usage.
+    SourceError with the most telling code of LOGIN_FAILURES.
+    """
+    failures = []
+    for store in stores:
+        try:
+            login = parse_login(store(env))
+            if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
+                raise SourceError('token_expired')
+            return login
+        except SourceError as error:
+            failures.append(error.failure)
+    failure = min(failures, key=lambda failure: LOGIN_FAILURES.index(failure.code))
+    if env.get('CLAUDE_CODE_OAUTH_TOKEN') and failure.code in ('logged_out', 'no_credentials'):
+        token = env['CLAUDE_CODE_OAUTH_TOKEN'].strip()
+        return parse_login({'claudeAiOauth': {'accessToken': token}})
+    raise SourceError(*failure)
+
+
+def file_stamp(path):
+    """What changes whenever a file does; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def fingerprint(token):
+    """What stands for a token wherever it is only compared."""
+    import hashlib
+    return hashlib.sha256(token.encode()).hexdigest()[:16]
+
+
+class Api:
+    """The only door to the network: one address, one request at a time.
+
+    No redirect is followed and nothing tried again. A timer ends each request for good, since a
+    socket's own time-out begins anew with every byte: it shuts a duplicate of the socket, which
+    works wherever the request stands, in the TLS handshake and in dripping headers too.
+    """
+
+    def __init__(self, url, seconds=TOTAL_SECONDS):
+        self.url, self.seconds = url, seconds
+        self.manager = None
+        self.sockets = []
+        self.late = False
+
+    def get(self, path, headers, secret):
+        """The JSON document at `path`. SourceError for every failure.
+
+        `secret` is taken out of whatever the server says, should it echo it.
+        """
+        urllib3 = load_urllib3()
+        from http.client import HTTPException
+        self.late = False
+        timer = threading.Timer(self.seconds, self.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            status, fields, body = self.exchange(urllib3, path, headers)
+        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+            raise SourceError('timeout') if self.late else network_error(error)
+        finally:
+            timer.cancel()
+            self.close()
+        if self.late:
+            raise SourceError('timeout')
+        return check(status, fields, body.replace(secret.encode(), b'[secret]'), time.time())
+
+    def exchange(self, urllib3, path, headers):
+        """(status, header fields, body) of one GET."""
+        self.manager = self.manager or manager_for(urllib3, self.url)
+        pool = self.manager.connection_from_url(self.url)
+        pool.ConnectionCls = watched(pool.ConnectionCls, self)
+        reply = pool.urlopen(
+            'GET', parse_url(self.url).path + path,
+            headers=dict(headers, Connection='close', **{'Accept-Encoding': 'identity'}),
+            preload_content=False, retries=False, redirect=False)
+        try:
+            return reply.status, reply.headers, read_body(reply)
+        finally:
+            reply.close()
+
+    def watch(self, sock):
+        """Keep a duplicate of a new socket; shut it at once if its address took too long."""
+        self.sockets.append(sock.dup())
+        if self.late:
+            self.cut()
+
+    def cut(self):
+        """End the request under way, from the timer's thread."""
+        self.late = True
+        for sock in list(self.sockets):
+            try:
+                sock.shutdown(2)     # SHUT_RDWR
+            except OSError:
+                pass                        # closed meanwhile
+
+    def close(self):
+        while self.sockets:
+            self.sockets.pop().close()
+        if self.manager:
+            self.manager.clear()
+
+
+def watched(connection, api):
+    """The connection class of urllib3 that shows `api` every socket it opens."""
+    class Watched(connection):
+        def _new_conn(self):
+            sock = super()._new_conn()
+            api.watch(sock)
+            return sock
+    return Watched
+
+
+def manager_for(urllib3, url):
+    """The pool manager of urllib3 for an address, through the proxy if one is set."""
+    options = {'timeout': urllib3.Timeout(CONNECT_SECONDS, TOTAL_SECONDS)}
+    if url.startswith('https:'):
+        # Said outright, for urllib3 before 1.25 takes silence for CERT_NONE.
+        options.update(ssl_context=tls_context(), cert_reqs='CERT_REQUIRED')
+        if re.fullmatch(r'[\d.]+|\[.*', parse_url(url).host):
+            # Before version 2 it hands no address on to ssl, but compares the names itself then.
+            options['ssl_context'].check_hostname = False
+    proxy = proxy_of(url)
+    if not proxy:
+        return urllib3.PoolManager(**options)
+    login = urllib3.util.parse_url(proxy).auth      # dropped by ProxyManager
+    if login:
+        from urllib.parse import unquote
+        options['proxy_headers'] = urllib3.util.make_headers(proxy_basic_auth=unquote(login))
+    return urllib3.ProxyManager(proxy, **options)
+
+
+def proxy_of(url):
+    """The proxy for an address, or None. urllib3 does not look for one by itself.
+
+    Never one for loopback: what goes there in plain text must not leave the machine.
+    """
+    if url.startswith('http:'):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+    if proxy_bypass(parse_url(url).host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get('https') or proxies.get('all')
+    return proxy if not proxy or '://' in proxy else 'http://' + proxy
+
+
+def tls_context():
+    """The system's certificates, which SSL_CERT_FILE may name, and those of other variables."""
+    try:
+        import ssl
+    except ImportError:
+        raise SourceError('tls', 'this Python was built without ssl')
+    context = ssl.create_default_context()
+    for name in ('REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS'):
+        path = os.environ.get(name)
+        if not path:
+            continue
+        # Python 3.13 is strict by default, and many a company's own certificates are not.
+        context.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0)
+        try:
+            context.load_verify_locations(path)
+        except OSError:                     # ssl.SSLError is one too
+            raise SourceError('tls', name + ' names no readable certificates')
+    return context
+
+
+def read_body(reply):
+    """The bytes of a reply. SourceError too_large, network (cut off)."""
+    raw, pieces, size = reply._fp, [], 0    # urllib3's own read waits until a piece is full
+    while True:
+        piece = raw.read1(1 << 16)
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+        if size > BODY_MOST:
+            raise SourceError('too_large')
+    promised = reply.headers.get('Content-Length', '')
+    if promised.isdigit() and size < int(promised):
+        raise SourceError('network', 'the reply was cut off')
+    return b''.join(pieces)
+
+
+# What may come out of a request, most telling first: (name, code, detail). The names are of the
+# classes of urllib3, http.client and ssl, none of which is imported yet, and OpenSSL's reasons.
+NETWORK_FAILURES = (
+    ('CERTIFICATE_VERIFY_FAILED', 'tls', 'the certificate is not trusted'),
+    ('CertificateError', 'tls', 'the certificate is for another host'),
+    ('SSLError', 'tls', 'the TLS handshake failed'),
+    ('ProxyError', 'network', 'the proxy does not connect'),
+    ('gaierror', 'network', 'unknown host'),
+    ('ConnectionRefusedError', 'network', 'connection refused'),
+    ('RemoteDisconnected', 'network', 'the server hung up'),
+    ('ConnectionError', 'network', 'the connection broke'),
+    ('IncompleteRead', 'network', 'the reply was cut off'),
+    ('BadStatusLine', 'bad_reply', 'no HTTP'),
+    ('NewConnectionError', 'network', 'the host is out of reach'),
+    ('TimeoutError', 'timeout', ''),
+    ('timeout', 'timeout', ''),
+)
+
+
+def network_error(error):
+    """The SourceError for an exception out of urllib3, in fixed words: its own may tell much."""
+    names = set()
+    while error is not None:
+        names.update(cls.__name__ for cls in type(error).__mro__)
+        names.add(str(getattr(error, 'reason', '')))
+        error = error.__cause__ or error.__context__
+    return next((SourceError(code, detail) for name, code, detail in NETWORK_FAILURES
+                 if name in names), SourceError('network', 'the connection failed'))
+
+
+def check(status, fields, body, now):
+    """The JSON document of a reply. SourceError for every status but 2xx, and for no JSON."""
+    if 200 <= status < 300:
+        return parse_json(body)
+    words = server_words(body)
+    told = '%d, %s' % (status, words) if words else str(status)
+    if 300 <= status < 400:
+        host = re.match(r'https?://([^/?#]*)', fields.get('Location', ''))
+        raise SourceError('redirected', clean(host.group(1)) if host else 'another page')
+    if status == 429:
+        raise SourceError('rate_limited', '', retry_after(fields, now))
+    if status == 403:
+        raise SourceError('forbidden_scope' if 'scope' in words else 'forbidden', told)
+    if status == 401:
+        raise SourceError('unauthorized', told)
+    raise SourceError('server_error' if status >= 500 else 'bad_reply', told)
+
+
+def server_words(body):
+    """The message in an error reply of the service, cleaned and cut; '' if it is no such."""
+    try:
+        return text(json.loads(body.decode())['error']['message'])[:80].rstrip('. ')
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ''
+
+
+def retry_after(fields, now):
+    """Seconds in a Retry-After header, a number or an HTTP date; None if it tells nothing."""
+    told = fields.get('Retry-After', '').strip()
+    if re.match(r'\d{1,9}$', told):
+        return float(told)
+    from email.utils import parsedate_to_datetime
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+# ---- 8. Pollers --------------------------------------------------------------------------------
+
+class Poller(threading.Thread):
+    """Asks its sources for ever and puts what they tell into the inbox.
+
+    A daemon: the program ends at once even while a request or a look-up of a name hangs.
+    """
+    source = 'usage'            # where a bug of its own is told
+
+    def __init__(self, inbox, clock):
+        super().__init__(daemon=True)
+        self.inbox, self.clock = inbox, clock
+        self.asked = threading.Event()
+
+    def once(self, asked):
+        """Ask what is due, all that may be if `asked`; return the seconds to wait then."""
+        raise NotImplementedError
+
+    def look(self):
+        """Tell what is known without any wait, for the first frame."""
+
+    def run(self):
+        wait = 0
+        while True:
+            asked = self.asked.wait(wait)
+            self.asked.clear()
+            try:
+                wait = self.once(asked)
+            except Exception as error:      # a bug must not freeze the panel without a word
+                place = error.__traceback__
+                while place.tb_next:
+                    place = place.tb_next
+                words = '%s in line %d' % (type(error).__name__, place.tb_lineno)
+                wait = RETRY_MOST
+                self.tell(self.source, failure=Failure('internal', words),
+                          next_at=self.clock() + wait)
+
+    def tell(self, source, value=None, failure=None, next_at=None, free_at=None):
+        self.inbox.put(Reading(source, self.clock(), value, failure, next_at, free_at))
+
+
+class CodePoller(Poller):
+    """Claude Code's account: identity and login from its files, usage and profile by network."""
+
+    # source -> (path, parser)
+    ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
+
+    def __init__(self, inbox, clock, api, env, interval=USAGE_SECONDS):
+        super().__init__(inbox, clock)
+        self.api, self.env = api, env
+        self.intervals = {'usage': interval, 'profile': PROFILE_SECONDS}
+        self.history = ()
+        self.login = None
+        self.stamps = self.identity_stamp = None
+        self.told = {}
+
+    def look_at_login(self):
+        """Read identity and login anew, and tell them where they have changed."""
+        self.stamps = self.file_stamps()
+        self.look()
+        try:
+            self.login = read_login(self.env, self.clock())
+        except SourceError as error:
+            self.login = None
+            self.tell_change('login', None, error.failure)
+        else:
+            self.tell_change('login', self.login.account, None)
+
+    def look(self):
+        path = config_path(self.env, '.claude.json')
+        stamp = file_stamp(path)
+        if stamp == self.identity_stamp:
+            return                          # a file of megabytes, mostly
+        self.identity_stamp = stamp
+        try:
+            identity = parse_identity(read_json(path, 'identity'))
+        except SourceError:
+            return                          # half-written; it will change again
+        old = self.told.get('identity', (None, None))[0]
+        if old and identity and old.uuid != identity.uuid:
+            self.history = ()               # another account has a budget of its own
+        self.tell_change('identity', identity, None)
+
+    def file_stamps(self):
+        """What changes when a login may have; nothing tells so of the Keychain but time."""
+        files = [file_stamp(config_path(self.env, name))
+                 for name in ('.credentials.json', '.claude.json')]
+        return files, self.clock() // MINUTE if MACOS else 0
+
+    def tell_change(self, source, value, failure):
+        if self.told.get(source) != (value, failure):
+            self.told[source] = value, failure
+            self.tell(source, value, failure)
+
+    def once(self, asked):
+        if not self.login or self.stamps != self.file_stamps():
+            self.look_at_login()
+        if not self.login:
+            return WATCH_SECONDS
+        waits = [self.ask(source, asked and source == 'usage') for source in self.ENDPOINTS]
+        return min(WATCH_SECONDS, *waits)
+
+    def ask(self, source, asked):
+        """Make the request if it is due and there is a login; return the seconds to the next."""
+        plan, now = self.plan(source), self.clock()
+        if now < (plan.free_at if asked else plan.next_at):
+            return plan.next_at - now
+        self.look_at_login()
+        login = self.login
+        if not login:
+            return WATCH_SECONDS
+        value, failure = self.request(source, login)
+        attempt = Attempt(source, fingerprint(login.token), self.clock(),
+                          failure.code if failure else 'ok', failure and failure.retry_after)
+        self.history = self.history[-50:] + (attempt,)
+        if failure and failure.code == 'unauthorized':
+            self.look_at_login()
+            if self.login and self.login.token != login.token:
+                return 0                    # Claude Code refreshed it meanwhile: again at once
+        plan = self.plan(source)
+        self.tell(source, value, failure, *(at if at < float('inf') else None for at in plan))
+        return plan.next_at - attempt.at
+
+    def plan(self, source):
+        token = fingerprint(self.login.token) if self.login else ''
+        return next_poll(self.history, source, token, self.intervals[source], self.clock())
+
+    def request(self, source, login):
+        """(value, failure) of one request."""
+        path, parse = self.ENDPOINTS[source]
+        headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + login.token)
+        try:
+            return parse(self.api.get(path, headers, login.token)), None
+        except SourceError as error:
+            return None, error.failure
+
+
+# ---- 9. View -----------------------------------------------------------------------------------
+
+class Ui(NamedTuple):
+    """What the person at the keyboard, or the command line, has chosen."""
+    origin: str = ''                    # where the numbers are from, if not from API_URL
+    icons: bool = True
+    ascii: bool = False
+    hint: bool = True                   # the row of keys
+    help: bool = False
+    scroll: int = 0                     # rows
+    notice: str = ''                    # the answer to a key, in the hint's row ...
+    notice_until: float = 0.0           # ... until then
+    asked_at: Optional[float] = None    # when a refresh was asked for
+    exit_code: Optional[int] = None     # set: the program ends
+
+
+class Row(NamedTuple):
+    """A line of a panel and what it is worth where there is not room for all."""
+    worth: int
+    line: Tuple[Span, ...]
+
+
+class Frame(NamedTuple):
+    """A screen: `height` lines of `width` cells; how far its list can scroll, and its room."""
+    lines: list
+    overflow: int = 0
+    room: int = 0
+
+
+# The worth of rows: blank and decorative ones go first, a list scrolls, an alert stays.
+BLANK, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, LIST, ALERT = range(8)
+
+HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
+PLAIN_ICONS = {'⚠': '! '}               # without icons, where a blank would hide a meaning
+LABEL_CELLS, PERCENT_CELLS = 15, 5
+SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
+TAIL_CELLS = 7                          # of a short countdown behind the percent
+BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
+BOX_WIDTH, BOX_HEIGHT, ICONS_WIDTH = 16, 3, 28      # smaller screens have none
+
+
+def bar(used, width):
+    """The spans of a bar of `width` cells in eighths of a cell; full only from 100 percent on."""
+    eighths = int(width * 8 * min(max(used, 0), 100) / 100 + 0.5)
+    if used < 100:
+        eighths = max(0, min(eighths, width * 8 - 1))
+    full, part = divmod(eighths, 8)
+    filled = '█' * full + ' ▏▎▍▌▋▊▉'[part] * bool(part)
+    return Span(filled, level(used)), Span('░' * (width - len(filled)), 'dim')
+
+
+def box(title, rows, width, height, scroll=0):
+    """A Frame of exactly `height` lines of `width` cells: as many rows as fit, in a border.
+
+    What scrolls out of it is counted in the border.
+    """
+    inner, room = inside(width, height)
+    lines, above, below = squeeze(rows, room, scroll)
+    lines = [fit(line, inner) for line in lines + [()] * (room - len(lines))]
+    if inner < width:
+        left, right = Span('│ ', 'border'), Span(' │', 'border')
+        lines = [edge('┌', title, above, '↑', '┐', width),
+                 *((left, *line, right) for line in lines),
+                 edge('└', '', below, '↓', '┘', width)]
+    return Frame(lines, above + below, room)
+
+
+def inside(width, height):
+    """(width, height) of what a box holds; too small a box has no border."""
+    framed = width >= BOX_WIDTH and height >= BOX_HEIGHT
+    return (width - 4, height - 2) if framed else (width, height)
+
+
+def edge(left, title, hidden, arrow, right, width):
+    """A border line of `width` cells with a title, and how many rows are hidden behind it."""
+    told = '%s %d more' % (arrow, hidden) if hidden else ''
+    told_cells = cells(told) + 3 if told else 0
+    middle = cut(title, max(0, width - 4 - told_cells))
+    line = (Span(left, 'border'),)
+    if middle:
+        line += (Span(' %s ' % middle, 'title'),)
+    line += (Span('─' * (width - 1 - width_of(line) - told_cells), 'border'),)
+    if told:
+        line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
+    return line + (Span(right, 'border'),)
+
+
+def squeeze(rows, room, scroll):
+    """(lines, hidden above, hidden below): the rows that `room` lines hold.
+
+    The rows of least worth go, the lowest first; then the list is cut to a window of itself.
+    """
+    rows = list(rows)
+    while len(rows) > room:
+        least = min(row.worth for row in rows)
+        if least >= LIST:
+            break
+        rows.reverse()
+        rows.remove(next(row for row in rows if row.worth == least))
+        rows.reverse()
+    if len(rows) <= room:
+        return [row.line for row in rows], 0, 0
+    alerts = [row.line for row in rows if row.worth == ALERT][:max(0, room - 1)]
+    listed = [row.line for row in rows if row.worth == LIST]
+    shown = min(max(0, room - len(alerts)), len(listed))
+    start = min(scroll, len(listed) - shown)
+    return listed[start:start + shown] + alerts, start, len(listed) - shown - start
+
+
+def icon(ui, glyph):
+    return glyph + ' ' if ui.icons else PLAIN_ICONS.get(glyph, '')
+
+
+def account_rows(account, ui):
+    who = '%s (%s)' % (account.name, account.email) if account.name and account.email else (
+        account.name or account.email)
+    badges = tuple(Span('  ' * bool(index or account.organization) + badge, 'badge')
+                   for index, badge in enumerate(account.badges))
+    if who:
+        yield Row(PERSON, (Span(icon(ui, '👤')), Span(who, 'strong')))
+    if account.organization or badges:
+        yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + account.organization),) + badges)
+    if account.tier:
+        yield Row(DECOR, (Span(icon(ui, '⚡') + 'Tier: ' + account.tier),))
+
+
+class Columns(NamedTuple):
+    """How a row with a bar divides its width, in cells; 0 leaves a column out."""
+    label: int
+    bar: int
+    tail: int
+
+
+def columns_for(inner, shorts, compact):
+    """The Columns of a panel: bars shrink first, then labels, then the bars go."""
+    tail = TAIL_CELLS if compact else 0
+    spare = SPARE_CELLS if inner >= SPARE_FROM and not compact else 0
+    width = inner - LABEL_CELLS - PERCENT_CELLS - tail - spare
+    if width >= BAR_WANTED:
+        return Columns(LABEL_CELLS, width, tail)
+    label = min(max(map(cells, shorts), default=0), 7) + (1 if inner >= 12 else 0)
+    width = inner - label - PERCENT_CELLS - tail
+    if width >= BAR_LEAST:
+        return Columns(label, width, tail)
+    return Columns(label, 0, tail if width >= 0 else 0)
+
+
+def bar_row(label, short, used, columns, tail=''):
+    """The line of a label, its bar and its percent."""
+    if columns.label == LABEL_CELLS:
+        name = label.replace('7-Day ', '')
+        label = fitting((label + ' Usage:', label + ':', name + ':', name), LABEL_CELLS - 1)
+    else:
+        label = short
+    percent = ('%%%dd%%%%' % (PERCENT_CELLS - 1)) % percent_shown(used)
+    return (fit((Span(label),), columns.label) + bar(used, columns.bar)
+            + (Span(percent, level(used)), Span(tail.rjust(columns.tail) if columns.tail else '')))
+
+
+def limit_rows(limit, ui, columns, inner, compact, now):
+    """The rows of one limit: its bar and its reset, which the compact form has in one."""
+    tail, left = '', (limit.resets_at or 0) - now
+    if limit.resets_at is None:
+        words = ('Window not started', 'not started')
+    elif left <= 0:
+        words, tail = ('Reset due',), 'due'
+    else:
+        tail, at = countdown_short(left), clock_text(limit.resets_at, now)
+        long = '%s (%s)' % (countdown(left), at)
+        words = ('Resets in: ' + long, long, countdown(left))
+    yield Row(LIST, bar_row(limit.label, limit.short, limit.used, columns, tail))
+    if not compact:
+        mark = icon(ui, '⏰')
+        yield Row(LIST, (Span(mark + fitting(words, inner - cells(mark)), 'soft'),))
+
+
+def spend_rows(spend, columns):
+    amount = '%s %s' % (spend.currency, money(spend.used, spend.digits))
+    if spend.percent is None:
+        label = fit((Span('Extra Usage:'),), LABEL_CELLS)
+        yield Row(LIST, label + (Span(amount + ', no limit'),))
+        return
+    if spend.limit is not None:
+        amount += ' of ' + money(spend.limit, spend.digits)
+    yield Row(LIST, bar_row('Extra', 'Extra', spend.percent, columns))
+    yield Row(NOTE, (Span(amount, 'soft'),))
+
+
+def code_rows(snapshot, ui, inner, compact, now):
+    """The rows of the account and its limits, at ease or in compact form."""
+    gap = Row(BLANK, ())
+    rows = list(account_rows(account_of(snapshot), ui))
+    usage = snapshot.usage.value
+    if usage:
+        shorts = [limit.short for limit in usage.limits] + ['Extra'] * bool(usage.spend)
+        columns = columns_for(inner, shorts, compact)
+        for limit in usage.limits:
+            rows += [gap, *limit_rows(limit, ui, columns, inner, compact, now)]
+        if usage.spend:
+            rows += [gap, *spend_rows(usage.spend, columns)]
+        if not usage.limits:
+            rows += [gap, Row(NOTE, (Span(NO_WINDOWS[bool(usage.spend)], 'soft'),))]
+    known = usage_of(snapshot)
+    rows += [gap, Row(UPDATED, (Span(updated_text(known, now), 'soft'),))]
+    rows += alert_rows(known, ui, inner, now)
+    return rows[1:] if rows[0] == gap else rows
+
+
+# Said of an account without windows, by whether it has extra usage.
+NO_WINDOWS = {True: 'No usage windows, only extra usage.',
+              False: 'This account has no usage limits.'}
+
+
+AGED = ('error', 'stale')               # of these the age of the numbers is told
+
+
+def updated_text(known, now):
+    """When the numbers came, and their age once that matters."""
+    if known.at is None:
+        return 'Updated: never' if known.failure else 'Updated: waiting for the first reply'
+    told = 'Updated: ' + time.strftime('%H:%M:%S', time.localtime(known.at))
+    if status(known, now) in AGED:
+        told += ' (%s ago)' % countdown(now - known.at)
+    return told
+
+
+def alert_rows(known, ui, inner, now):
+    if not known.failure:
+        return
+    mark = icon(ui, '⚠')
+    words = message(known.failure, known.next_at, now)
+    for index, line in enumerate(wrap(words, max(1, inner - cells(mark)))):
+        lead = mark if not index else ' ' * cells(mark)
+        yield Row(ALERT, (Span(lead + line, 'alert'),))
+
+
+def title_text(name, origin, width):
+    """A box's title; what is cut in a narrow one is the name, not the host that gets the token."""
+    if not origin:
+        return name
+    words = name.split()
+    variants = [' '.join(words[:count]) + ' · ' + origin for count in range(len(words), 0, -1)]
+    return fitting(variants + [origin], width)
+
+
+def code_panel(snapshot, ui, width, height, now):
+    """The Frame of the account's box, at most `height` lines high."""
+    inner, room = inside(width, height)
+    ui = ui._replace(icons=ui.icons and width >= ICONS_WIDTH)
+    for compact in (False, True):
+        rows = code_rows(snapshot, ui, inner, compact, now)
+        if sum(row.worth > DECOR for row in rows) <= room:
+            break
+    title = title_text('Claude Code Usage', ui.origin, inner)
+    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll)
+
+
+def help_panel(ui, width, height):
+    """The Frame of the keys and of what the colours and words mean."""
+    column = max(cells(key.shown) for key in KEYS) + 2
+    rows = [Row(LIST, fit((Span(key.shown, 'strong'),), column) + (Span(key.help),))
+            for key in KEYS]
+    rows.append(Row(BLANK, ()))
+    inner, room = inside(width, height)
+    rows += [Row(LIST, (Span(line),)) for text in HELP for line in wrap(text, max(1, inner))]
+    return box('Help', rows, width, min(height, len(rows) + height - room), ui.scroll)
+
+
+HELP = ('Bars are green up to 50 %, yellow up to 80 %, orange up to 99 %, red from 100 % on.',
+        'Usage is asked for five times in five minutes at most: the service allows no more.')
+
+
+def summary(snapshot, now):
+    """The limits in one line, the form for the smallest screens and for others' lines."""
+    usage = snapshot.usage.value
+    items = []
+    for limit in usage.limits if usage else ():
+        left = limit.resets_at - now if limit.resets_at is not None else None
+        tail = '' if left is None else countdown_short(left) if left > 0 else 'due'
+        items += [Span(limit.short + ' '), Span('%d%%' % percent_shown(limit.used),
+                                                level(limit.used)),
+                  Span((' ' + tail if tail else '') + '  ', 'soft')]
+    if usage and usage.spend and usage.spend.percent is not None:
+        items += [Span('Extra '), Span('%d%%' % percent_shown(usage.spend.percent),
+                                       level(usage.spend.percent))]
+    return tuple(items)
+
+
+def summary_frame(snapshot, ui, width, height, now):
+    """The Frame of a screen of one or two rows: the numbers, and what is wrong with them."""
+    known, numbers = usage_of(snapshot), summary(snapshot, now)
+    if known.failure:
+        below = (Span(icon(ui, '⚠') + message(known.failure, known.next_at, now), 'alert'),)
+        numbers = (Span(icon(ui, '⚠'), 'alert'),) * (height < 2) + numbers if numbers else below
+    else:
+        below = (Span(updated_text(known, now), 'soft'),)
+    lines = [numbers or below, below if numbers else ()][:height]
+    return [fit(line, width) for line in lines]
+
+
+def compose(snapshot, ui, size, now):
+    """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
+    width, height = size
+    hint = ui.hint and height > BOX_HEIGHT
+    if height < BOX_HEIGHT and not ui.help:
+        frame = Frame(summary_frame(snapshot, ui, width, height, now))
+    elif ui.help:
+        frame = help_panel(ui, width, height - hint)
+    else:
+        frame = code_panel(snapshot, ui, width, height - hint, now)
+    rest = height - hint - len(frame.lines)
+    lines = frame.lines + [fit((), width)] * rest + [hint_line(ui, width, now)] * hint
+    if ui.ascii:
+        lines = [tuple(Span(ascii_text(text), role) for text, role in line) for line in lines]
+    return frame._replace(lines=lines)
+
+
+def next_change(snapshot, ui, now):
+    """Until when `compose` gives the same Frame, if nothing but time goes on.
+
+    What is told in minutes is composed once a minute; an idle screen costs next to nothing.
+    """
+    def period(span):
+        return 1 if span < MINUTE else MINUTE
+    known, usage, waits = usage_of(snapshot), snapshot.usage.value, [DAY]
+    for limit in usage.limits if usage else ():
+        left = (limit.resets_at or 0) - now
+        waits += [left % period(left)] * (left > 0)
+    if known.at is not None:
+        age = now - known.at
+        if status(known, now) in AGED:
+            waits.append(period(age) - age % period(age))
+        elif known.next_at:
+            waits.append(2 * (known.next_at - known.at) - age)
+    if ui.notice_until > now:
+        waits.append(ui.notice_until - now)
+    return now + max(0, min(waits)) + 0.001     # just after, for then it is another number
+
+
+def hint_line(ui, width, now):
+    if ui.notice and now < ui.notice_until:
+        return fit((Span(ui.notice, 'strong'),), width)
+    return fit((Span(fitting(HINT, width), 'dim'),), width)
+
+
+# ---- 10. Reports -------------------------------------------------------------------------------
+
+class Role(NamedTuple):
+    """How a role looks: a letter in golden pictures, a colour of COLOURS, bold, dim."""
+    letter: str
+    colour: str = ''
+    bold: bool = False
+    dim: bool = False
+
+
+ROLES = {
+    '': Role('.'), 'soft': Role('s'), 'dim': Role('d', dim=True), 'strong': Role('S', bold=True),
+    'border': Role('b', dim=True), 'title': Role('t', bold=True),
+    'badge': Role('B', 'cyan', bold=True), 'alert': Role('a', 'yellow', bold=True),
+    'green': Role('g', 'green'), 'yellow': Role('y', 'yellow'), 'orange': Role('o', 'orange'),
+    'red': Role('r', 'red', bold=True),
+}
+# The colour's number among 256, and among 8, where bold helps to tell orange from yellow.
+COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6)}
+
+
+def as_text(lines, depth):
+    """Lines as text without blank ends, in `depth` colours: 256, 8 or 0."""
+    texts = [''.join(painted(span, depth) for span in trimmed(line)) for line in lines]
+    while texts and not texts[-1]:
+        texts.pop()
+    return ''.join(text + '\n' for text in texts)
+
+
+def trimmed(line):
+    """`line` without blanks at its end."""
+    while line and not line[-1].text.strip():
+        line = line[:-1]
+    return line and (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip()))
+
+
+def painted(span, depth):
+    """A span between the escape sequences of its role."""
+    role = ROLES[span.role]
+    codes = ['1'] * is_bold(role, depth) + ['2'] * role.dim
+    if role.colour:
+        number = COLOURS[role.colour][depth < 256]
+        codes.append('38;5;%d' % number if depth >= 256 else '%d' % (30 + number))
+    return '\x1b[%sm%s\x1b[0m' % (';'.join(codes), span.text) if depth and codes else span.text
+
+
+def is_bold(role, depth):
+    """Whether a role is bold; among 8 colours orange is, to be told from yellow."""
+    return role.bold or (role.colour == 'orange' and depth < 256)
+
+
+def iso(at):
+    """Epoch seconds as ISO-8601 in UTC; None stays None."""
+    return None if at is None else time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
+
+
+def as_json(snapshot, now):
+    """The snapshot as one JSON document, with the same keys always."""
+    account, usage = account_of(snapshot), snapshot.usage.value
+    shown = {'name': account.name, 'email': account.email, 'organization': account.organization,
+             'badges': account.badges, 'tier': account.tier}
+    return json.dumps({
+        'schema': 1, 'version': __version__, 'generated_at': iso(now), 'mode': 'code',
+        'account': {key: value if key == 'badges' else value or None
+                    for key, value in shown.items()},
+        'limits': [limit_json(limit, now) for limit in usage.limits] if usage else [],
+        'extra_usage': spend_json(usage.spend) if usage and usage.spend else None,
+        'pace_maker': None, 'console': None,
+        'sources': {'usage': source_json(usage_of(snapshot), now),
+                    'profile': source_json(snapshot.profile, now)},
+    }, indent=2) + '\n'
+
+
+def limit_json(limit, now):
+    left = None if limit.resets_at is None else max(0, int(limit.resets_at - now))
+    return {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
+            'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
+            'window_seconds': limit.window, 'level': level(limit.used)}
+
+
+def spend_json(spend):
+    scale = 10 ** spend.digits
+    return {'used': spend.used / scale,
+            'limit': None if spend.limit is None else spend.limit / scale,
+            'currency': spend.currency, 'used_percent': spend.percent}
+
+
+def source_json(known, now):
+    failure = known.failure
+    return {'status': status(known, now), 'at': iso(known.at),
+            'age_seconds': None if known.at is None else max(0, int(now - known.at)),
+            'error': failure.code if failure else None,
+            'message': message(failure, known.next_at, now) if failure else '',
+            'next_at': iso(known.next_at)}
+
+
+# ---- 11. Keys ----------------------------------------------------------------------------------
+
+class Key(NamedTuple):
+    """What a key does. The help panel and --help are made from this."""
+    name: str
+    shown: str
+    help: str
+    action: Callable            # (ui, snapshot, frame, now) -> ui
+
+
+def refresh(ui, snapshot, frame, now):
+    """Ask for usage now, or say when that is possible."""
+    known = usage_of(snapshot)
+    if known.free_at is None:
+        notice = message(known.failure, None, now) if known.failure else 'Already asking.'
+    elif known.free_at > now:
+        notice = 'Too soon, refresh possible at %s.' % time.strftime(
+            '%H:%M:%S', time.localtime(known.free_at + 1))
+    else:
+        ui, notice = ui._replace(asked_at=now), 'Refreshing.'
+    return ui._replace(notice=notice, notice_until=now + NOTICE_SECONDS)
+
+
+def scroll_by(rows):
+    """The action that moves the list by so many rows, or pages where `rows` is a text."""
+    def action(ui, snapshot, frame, now):
+        step = rows if isinstance(rows, int) else int(rows) * frame.room
+        return ui._replace(scroll=max(0, min(ui.scroll + step, frame.overflow)))
+    return action
+
+
+KEYS = (
+    Key('q', 'q, Ctrl+C', 'quit', lambda ui, *_: ui._replace(exit_code=0)),
+    Key('r', 'r', 'refresh', refresh),
+    Key('?', '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
+    Key('escape', 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
+    Key('up', '↑', 'up', scroll_by(-1)),
+    Key('down', '↓', 'down', scroll_by(1)),
+    Key('page up', 'PgUp', 'a page up', scroll_by('-1')),
+    Key('page down', 'PgDn', 'a page down', scroll_by('1')),
+)
+ACTIONS = {key.name: key.action for key in KEYS}
+
+
+def press(ui, key, snapshot, frame, now):
+    """The Ui after a key, or after a signal, which comes as a key of its name."""
+    if key.startswith('SIG'):
+        return ui._replace(exit_code=0 if key == 'SIGINT' else 128 + getattr(signal, key))
+    action = ACTIONS.get(key)
+    return action(ui, snapshot, frame, now) if action else ui
+
+
+# ---- 12. Screen --------------------------------------------------------------------------------
+
+class Screen:
+    """The terminal: in curses' hands inside `with`, afterwards as it was before."""
+
+    def __init__(self, colour):
+        self.colour = colour
+        self.saved = None           # the terminal's settings
+        self.window = None
+        self.signals = []           # names, in the order they came
+        self.painted = []           # the lines on the screen
+        self.attributes = {}
+
+    def __enter__(self):
+        self.saved = termios.tcgetattr(0) if termios else None
+        for number in stop_signals():       # before curses, which would set its own
+            signal.signal(number, self.on_signal)
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def start(self):
+        for name in ('LINES', 'COLUMNS'):   # they would freeze the size
+            os.environ.pop(name, None)
+        os.environ.setdefault('ESCDELAY', '100')
+        self.window = open_window()
+        for step in (curses.noecho, curses.cbreak, lambda: self.window.keypad(True),
+                     lambda: curses.curs_set(0)):
+            attempt(step)
+        self.attributes = role_attributes(self.colour)
+
+    def __exit__(self, *_):
+        for number in stop_signals():
+            signal.signal(number, signal.SIG_IGN)
+        self.restore()
+
+    def restore(self):
+        """Undo everything, whatever of it fails."""
+        if self.window:
+            for step in (lambda: self.window.keypad(False), curses.echo, curses.nocbreak,
+                         curses.endwin):
+                attempt(step)
+        if self.saved:
+            attempt(lambda: termios.tcsetattr(0, termios.TCSANOW, self.saved))
+
+    def on_signal(self, number, _):
+        """Note the signal for `key`. A second one finds the loop stuck: end here."""
+        self.signals.append(signal.Signals(number).name)
+        if len(self.signals) > 1:
+            self.restore()
+            os._exit(press(Ui(), self.signals[0], None, None, 0).exit_code)
+
+    def size(self):
+        """(columns, lines) now."""
+        height, width = self.window.getmaxyx()
+        return width, height
+
+    def paint(self, lines):
+        """Show the lines; those that are on the screen already are not touched."""
+        if len(lines) != len(self.painted):
+            self.window.erase()
+            self.painted = [None] * len(lines)
+        for y, (line, old) in enumerate(zip(lines, self.painted)):
+            if line != old:
+                self.paint_line(y, line)
+        self.window.refresh()
+        self.painted = lines
+
+    def paint_line(self, y, line):
+        x = 0
+        for text, role in line:
+            try:
+                self.window.addstr(y, x, text, self.attributes[role])
+            except curses.error:
+                pass        # the last cell of all, drawn all the same; or the size just changed
+            x += cells(text)
+
+    def key(self, seconds):
+        """The name of the next key or signal; '' if none comes in so many seconds."""
+        deadline = time.monotonic() + seconds
+        self.window.timeout(int(seconds * 1000))
+        code = self.window.getch()
+        if code == curses.KEY_RESIZE:
+            self.window.timeout(0)          # a drag sends many: take them all
+            while code == curses.KEY_RESIZE:
+                code = self.window.getch()
+            self.painted = []
+        elif code == -1 and not self.signals and time.monotonic() < deadline - 0.01:
+            return self.early(deadline)
+        return self.signals[0] if self.signals else key_name(code)
+
+    def early(self, deadline):
+        """After a wait that ended early without a key: 'SIGHUP' if the terminal is gone.
+
+        Else the rest of the wait is sat out, for in such a state the loop would spin.
+        """
+        if termios and attempt(lambda: termios.tcgetattr(0)):
+            return 'SIGHUP'
+        time.sleep(max(0, deadline - time.monotonic()))
+        return self.signals[0] if self.signals else ''
+
+
+def attempt(step):
+    """Take a step that the terminal may not be capable of; return its error, if any."""
+    try:
+        step()
+    except TERMINAL_ERRORS as error:
+        return error
+    return None
+
+
+TERMINAL_ERRORS = (OSError, ValueError) + ((curses.error,) if curses else ()) + (
+    (termios.error,) if termios else ())
+
+
+def key_name(code):
+    """What KEYS calls a code of getch: the character, a word, or '' for none of them."""
+    names = {27: 'escape', curses.KEY_UP: 'up', curses.KEY_DOWN: 'down',
+             curses.KEY_PPAGE: 'page up', curses.KEY_NPAGE: 'page down'}
+    return names.get(code) or (chr(code) if 32 < code < 127 else '')
+
+
+def open_window():
+    """curses' window for the type of terminal at hand or, if that is unknown, a common one."""
+    names = (os.environ.get('TERM') or 'unknown', 'xterm-256color', 'xterm', 'vt100')
+    for name in names:
+        os.environ['TERM'] = name
+        try:
+            return curses.initscr()
+        except curses.error:
+            if name == names[-1]:
+                raise
+
+
+def role_attributes(colour):
+    """role -> attribute of curses, in the colours that the terminal has."""
+    depth = start_colour() if colour else 0
+    pairs = {}
+    for pair, (name, numbers) in enumerate(COLOURS.items() if depth else (), 1):
+        if not attempt(functools.partial(curses.init_pair, pair, numbers[depth < 256], -1)):
+            pairs[name] = curses.color_pair(pair)
+    return {name: pairs.get(role.colour, 0) | curses.A_BOLD * is_bold(role, depth)
+            | curses.A_DIM * role.dim for name, role in ROLES.items()}
+
+
+def start_colour():
+    """How many colours there are: 256, 8 or 0. Beyond 768 the numbers mean something else."""
+    if attempt(curses.start_color) or attempt(curses.use_default_colors):
+        return 0
+    return 256 if 256 <= curses.COLORS <= 768 else 8 if curses.COLORS >= 8 else 0
+
+
+def can_paint():
+    """Whether there is a terminal to paint on and to hear keys from."""
+    if not (curses and sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    if WINDOWS:
+        return True                 # windows-curses has no terminfo
+    if attempt(curses.setupterm):
+        return True                 # an unknown type; open_window tries others
+    return curses.tigetstr('cup') is not None
+
+
+# ---- 13. Loop ----------------------------------------------------------------------------------
+
+def drain(inbox, snapshot):
+    """The snapshot with all that waits in the inbox."""
+    while not inbox.empty():            # nobody else takes from it
+        snapshot = absorb(snapshot, inbox.get())
+    return snapshot
+
+
+def run(screen, pollers, inbox, ui, clock=time.time):
+    """Paint and listen until something ends it; return the exit code.
+
+    The pollers start after the first frame, which their imports would delay.
+    """
+    for poller in pollers:
+        poller.look()
+    snapshot, seen, since, until = Snapshot(), None, 0, 0
+    while ui.exit_code is None:
+        snapshot, now, size = drain(inbox, snapshot), clock(), screen.size()
+        if (snapshot, ui, size) != seen or not since <= now < until:
+            frame = compose(snapshot, ui, size, now)
+            screen.paint(frame.lines)
+            ui = ui._replace(scroll=min(ui.scroll, frame.overflow))
+            for poller in pollers if seen is None else ():
+                poller.start()
+            seen, since, until = (snapshot, ui, size), now, next_change(snapshot, ui, now)
+        key = screen.key(EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS)
+        before, ui = ui, press(ui, key, snapshot, frame, clock())
+        for poller in pollers if ui.asked_at != before.asked_at else ():
+            poller.asked.set()
+    return ui.exit_code
+
+
+def is_waiting(snapshot, ui):
+    """Whether somebody waits for a reply: the first one, or one that was asked for."""
+    usage = usage_of(snapshot)
+    return not usage.failure and (usage.at is None or (ui.asked_at or 0) > usage.at)
+
+
+def collect(pollers, inbox, seconds=3 * TOTAL_SECONDS):
+    """The Snapshot once every source has answered, for the outputs that are made just once."""
+    snapshot, deadline = Snapshot(), time.monotonic() + seconds
+    for poller in pollers:
+        poller.start()
+    while not is_settled(snapshot):
+        try:
+            snapshot = absorb(snapshot, inbox.get(timeout=max(0, deadline - time.monotonic())))
+        except queue.Empty:
+            return absorb(snapshot, Reading('usage', time.time(), failure=Failure('timeout')))
+    return snapshot
+
+
+def is_settled(snapshot):
+    profile = snapshot.profile
+    return bool(usage_of(snapshot).failure
+                or snapshot.usage.value and (profile.value or profile.failure))
+
+
+# ---- 14. Demo ----------------------------------------------------------------------------------
+
+def demo_usage(now):
+    """A usage reply for an invented account, whose percents rise and begin anew."""
+    def window(seconds, pace):
+        return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
+    fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
+             'resets_at': None, 'scope': {'model': {'display_name': 'Fable'}}}
+    return {'five_hour': window(5 * HOUR, 3), 'seven_day': window(7 * DAY, 40), 'limits': [fable],
+            'extra_usage': {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR',
+                            'used_credits': int(now / 7 % 2000)}}
+
+
+def demo_profile():
+    """A profile reply for the same account."""
+    return {'account': {'full_name': 'Ada Example', 'email': 'ada@example.com'},
+            'organization': {'name': 'Example Engines', 'organization_type': 'claude_enterprise',
+                             'rate_limit_tier': 'default_claude_max_5x'}}
+
+
+class DemoPoller(Poller):
+    """Invented replies through the real parsers: no network, no credentials, no urllib3."""
+
+    def once(self, asked):
+        now = self.clock()
+        self.tell('profile', parse_profile(demo_profile()), None, now + DAY, now)
+        self.tell('usage', parse_usage(demo_usage(now)), None, now + 1, now)
+        return 1
+
+    def look(self):
+        self.once(False)
+
+
+# ---- 15. Command line --------------------------------------------------------------------------
+
+EXIT_CODES = '''exit codes:
+  0    numbers were shown; the live view was ended with q or Ctrl+C
+  1    there was nothing to show, the reason is on stderr
+  2    bad arguments
+  130  --once or --json was ended with Ctrl+C
+  128 + number: the live view was ended by that signal'''
+
+
+def interval(words):
+    """--interval in seconds. ArgumentTypeError for no number, too small or too large a one."""
+    try:
+        seconds = float(words)
+    except ValueError:
+        seconds = 0
+    if not INTERVAL_LEAST <= seconds <= DAY:
+        raise argparse.ArgumentTypeError('from %d to %d seconds' % (INTERVAL_LEAST, DAY))
+    return seconds
+
+
+def api_url(words):
+    """--api-url. ArgumentTypeError unless it is plain and https, or http on loopback."""
+    try:
+        url = parse_url(words)
+    except ValueError:
+        url = None
+    if not url or not (url.secure or LOOPBACK.fullmatch(url.host)):
+        raise argparse.ArgumentTypeError(       # the text stays unsaid, it may hold a password
+            'https://host[:port][/path], or http on loopback')
+    return words
+
+
+# Every option, as argparse takes it.
+OPTIONS = {
+    '--mode': {'choices': ('auto', 'code'), 'default': 'auto',
+               'help': 'what to show (auto: what the credentials found are for)'},
+    '--once': {'action': 'store_const', 'dest': 'output', 'const': 'once',
+               'help': 'print one frame as text and end'},
+    '--json': {'action': 'store_const', 'dest': 'output', 'const': 'json',
+               'help': 'print one JSON document and end'},
+    '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
+    '--interval': {'type': interval, 'default': USAGE_SECONDS, 'metavar': 'SECONDS',
+                   'help': 'between two requests, 10 or more (default: 30)'},
+    '--api-url': {'type': api_url, 'metavar': 'URL',
+                  'help': 'where to ask, https or http on loopback; it gets the token '
+                          '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
+    '--ascii': {'action': 'store_true', 'help': 'use ASCII characters only'},
+    '--color': {'choices': ('auto', 'always', 'never'), 'default': 'auto',
+                'help': 'auto: on a terminal, unless NO_COLOR is set'},
+    '--version': {'action': 'version', 'version': 'claude-usage ' + __version__},
+}
+
+
+def parse_arguments(argv):
+    keys = ''.join('\n  %-11s%s' % (key.shown, key.help) for key in KEYS)
+    width = terminal_size(fallback=(80, 24))[0] - 2     # unless told, argparse imports a lot
+    parser = argparse.ArgumentParser(
+        prog='claude-usage', description='The limits of a Claude Code account, live.',
+        epilog='keys:%s\n\n%s' % (keys, EXIT_CODES),
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
+    for name, how in OPTIONS.items():
+        parser.add_argument(name, **how)
+    # A text as default goes through the same check as an argument.
+    parser.set_defaults(api_url=os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
+    return parser.parse_args(argv)
+
+
+def emit(output, stream):
+    """Write text in the encoding of the stream, and what that lacks as question marks."""
+    try:
+        stream.buffer.write(output.encode(stream.encoding or 'ascii', 'replace'))
+        stream.buffer.flush()
+    except BrokenPipeError:         # the reader has seen enough; nor shall the last flush tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def wants_colour(choice):
+    if choice == 'auto':
+        return not os.environ.get('NO_COLOR') and sys.stdout.isatty()
+    return choice == 'always'
+
+
+def colour_depth(choice):
+    """How many colours printed text has: 256, 8 or 0."""
+    if not wants_colour(choice):
+        return 0
+    return 256 if '256' in os.environ.get('TERM', '') or os.environ.get('COLORTERM') else 8
+
+
+def show_live(options, pollers, inbox, ui):
+    with Screen(wants_colour(options.color)) as screen:
+        return run(screen, pollers, inbox, ui)
+
+
+def show_once(options, pollers, inbox, ui):
+    snapshot = collect(pollers, inbox)
+    if has_numbers(snapshot):
+        size = terminal_size(fallback=(80, 500))
+        frame = compose(snapshot, ui._replace(hint=False), size, time.time())
+        emit(as_text(frame.lines, colour_depth(options.color)), sys.stdout)
+    return verdict(snapshot)
+
+
+def show_json(options, pollers, inbox, ui):
+    snapshot = collect(pollers, inbox)
+    emit(as_json(snapshot, time.time()), sys.stdout)
+    return verdict(snapshot)
+
+
+def verdict(snapshot):
+    """The exit code; where there are no numbers, the reason goes to stderr."""
+    if has_numbers(snapshot):
+        return 0
+    failure = usage_of(snapshot).failure
+    reason = message(failure, None, time.time()) if failure else NO_WINDOWS[False]
+    emit('claude-usage: %s\n' % reason, sys.stderr)
+    return 1
+
+
+OUTPUTS = {'live': show_live, 'once': show_once, 'json': show_json}
+
+
+def main(argv=None):
+    """Run the program; return its exit code."""
+    options = parse_arguments(argv)
+    inbox, origin = queue.Queue(), ''
+    if options.demo:
+        poller, origin = DemoPoller(inbox, time.time), 'demo'
+    else:
+        poller = CodePoller(inbox, time.time, Api(options.api_url), os.environ, options.interval)
+        if options.api_url.rstrip('/') != API_URL:
+            origin = parse_url(options.api_url).place
+    plain = options.ascii or not unicode_terminal()
+    ui = Ui(origin, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
+    output = OUTPUTS[options.output or ('live' if can_paint() else 'once')]
+    try:
+        return output(options, [poller], inbox, ui)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""All about the package is in setup.cfg."""
+from setuptools import setup
+
+setup()

@@ -1,0 +1,167 @@
+"""Measure what the issues bound, and print each figure beside its bound; not a test.
+
+    python3 tests/benchmark.py [NAME ...]       all, or those of the names
+
+Times of a start are ratios to a bare interpreter of the same run, for these machines are noisy;
+every figure is the median of several.
+"""
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import statistics
+import struct
+import sys
+import tempfile
+import termios
+import time
+
+import captures
+from server import Reply, Server
+from terminal import Terminal, environment
+
+PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                       'claude_usage.py')
+BARE = 'import curses, json, argparse, threading, queue, sqlite3'
+TIMES = 15
+
+
+def tell(what, value, unit, bound):
+    """Print one figure beside its bound, which it should not be above."""
+    print('%-46s %9.2f %-10s bound %g%s' % (
+        what, value, unit, bound, '' if value <= bound else '   <-- over'))
+
+
+@contextlib.contextmanager
+def logged_in_home():
+    """The path of a temporary home directory with a login and an identity."""
+    with tempfile.TemporaryDirectory(prefix='claude-usage-') as home:
+        os.mkdir(os.path.join(home, '.claude'))
+        for name, document in (('.claude/.credentials.json', captures.CREDENTIALS),
+                               ('.claude.json', captures.CLAUDE_JSON)):
+            with open(os.path.join(home, name), 'w') as file:
+                json.dump(document, file)
+        yield home
+
+
+def serving():
+    """A server that answers as the service does."""
+    server = Server()
+    server.answer('/api/oauth/usage', Reply(body=captures.USAGE_2026))
+    server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
+    return server
+
+
+def command(server):
+    """The program's command line against a server."""
+    return [sys.executable, PROGRAM, '--api-url', server.url]
+
+
+def seconds_until(text, argv, home):
+    """Seconds from a program's start on a terminal to a text in what it sends there.
+
+    Forked straight from here: tests/terminal.py would add its own start to both sides.
+    """
+    started = time.perf_counter()
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve(argv[0], argv, dict(environment(home), TERM='xterm-256color'))
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+    seen = b''
+    while text.encode() not in seen:
+        seen += os.read(master, 65536)
+    took = time.perf_counter() - started
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(master)
+    return took
+
+
+def start():
+    """The first frame against a bare interpreter, and the first numbers."""
+    bare_argv = [sys.executable, '-c', BARE + '; print("ready", flush=True); input()']
+    bare, frame, numbers = [], [], []
+    with logged_in_home() as home, serving() as server:
+        for _ in range(TIMES):
+            bare.append(seconds_until('ready', bare_argv, home))
+            frame.append(seconds_until('Claude Code Usage', command(server), home))
+            numbers.append(seconds_until('11%', command(server), home))
+    bare, frame, numbers = map(statistics.median, (bare, frame, numbers))
+    print('bare interpreter %.0f ms, first frame %.0f ms' % (bare * 1000, frame * 1000))
+    tell('first frame / bare interpreter', frame / bare, 'x', 2.2)
+    tell('first numbers from loopback', numbers * 1000, 'ms', 400)
+
+
+def proc(pid, name):
+    """The text of a file of /proc about a process."""
+    with open('/proc/%d/%s' % (pid, name)) as file:
+        return file.read()
+
+
+def per_thread(pid, read):
+    """The sum of what `read` finds in the files of every thread of a process."""
+    return sum(read('task/' + thread) for thread in os.listdir('/proc/%d/task' % pid))
+
+
+def cpu_seconds(pid):
+    """CPU time of a process so far."""
+    return per_thread(pid, lambda task: int(proc(pid, task + '/schedstat').split()[0])) / 1e9
+
+
+def wakeups(pid):
+    """How often its threads have gone to sleep so far."""
+    return per_thread(pid, lambda task: field(pid, task + '/status', 'voluntary_ctxt_switches'))
+
+
+def field(pid, name, wanted):
+    """A number in a file of /proc."""
+    return next(int(line.split()[1]) for line in proc(pid, name).splitlines()
+                if line.startswith(wanted))
+
+
+def idle(seconds=30):
+    """CPU, bytes and wake-ups over idle seconds, which hold one poll; and peak memory."""
+    with logged_in_home() as home, serving() as server, \
+            Terminal(command(server), env={'HOME': home}) as terminal:
+        terminal.wait_for('11%')
+        pid = terminal.pid
+        time.sleep(2)
+        cpu, woken, sent = cpu_seconds(pid), wakeups(pid), terminal.bytes_received
+        began = time.perf_counter()
+        time.sleep(seconds)
+        took = time.perf_counter() - began
+        tell('idle CPU', (cpu_seconds(pid) - cpu) / took * 1000, 'ms/s', 1)
+        tell('idle bytes', (terminal.bytes_received - sent) / took, 'bytes/s', 2)
+        tell('idle wake-ups', (wakeups(pid) - woken) / took, '1/s', 6)
+        tell('peak memory', field(pid, 'status', 'VmHWM') / 1024, 'MiB', 30)
+
+
+def reaction():
+    """Repainting after a resize, and quitting, while a request hangs."""
+    resizes, quits = [], []
+    for _ in range(TIMES):
+        with logged_in_home() as home, Server() as server:
+            server.answer('/api/oauth/usage', Reply(hang=True))
+            with Terminal(command(server), env={'HOME': home}) as terminal:
+                server.wait_for(1)
+                began = time.perf_counter()
+                terminal.resize(60, 20)
+                terminal.wait_for(lambda it: len(it.lines()[0]) == 60 and it.lines()[19])
+                resizes.append(time.perf_counter() - began)
+                began = time.perf_counter()
+                terminal.send('q')
+                terminal.exit_code()
+                quits.append(time.perf_counter() - began)
+    tell('quit while a request hangs', statistics.median(quits) * 1000, 'ms', 200)
+    tell('resize repainted', statistics.median(resizes) * 1000, 'ms', 100)
+
+
+BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle}
+
+if __name__ == '__main__':
+    print('Python %s, %d cores, load %.1f' % (
+        sys.version.split()[0], os.cpu_count(), os.getloadavg()[0]))
+    for name in sys.argv[1:] or BENCHMARKS:
+        BENCHMARKS[name]()
