@@ -168,8 +168,8 @@ def parse_time(value):
         *date, second, fraction, sign, hours, minutes = match.groups()
         moment = datetime(*map(int, date), int(second or 0), tzinfo=timezone.utc)
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-        moment += offset if sign == '-' else -offset
-        seconds = moment.timestamp() + float(fraction or 0)
+        sign = 1 if sign == '-' else -1
+        seconds = moment.timestamp() + sign * offset.total_seconds() + float(fraction or 0)
     if not 0 <= seconds <= TIME_MOST:
         raise ValueError('time out of range')
     return float(seconds)
@@ -253,7 +253,7 @@ UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrog
 MARKS = ('Mn', 'Me')
 
 # What stands for a glyph where only ASCII may be sent, cell for cell.
-ASCII = {'█': '#', '▉': '#', '▊': '#', '▋': '#', '▌': '#', '▍': '-', '▎': '-', '▏': '-',
+ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-', '▎': '-', '▏': '-',
          '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
          '…': '~', '⚠': '!', '↑': '^', '↓': 'v'}
 
@@ -293,8 +293,8 @@ def clean(text, most=TEXT_MOST):
         elif kind in UNFIT_KINDS:
             continue
         else:
-            marks = 0
             char = ' ' if kind[0] in 'CZ' else char
+            marks = 2 if char == ' ' else 0
         kept.append(char)
     return ' '.join(''.join(kept[:most]).split())
 
@@ -322,6 +322,11 @@ def fit(line, width):
         if piece != text:
             break
     return (*kept, Span('…' + ' ' * room)) if width else ()
+
+
+def shorten(text, width):
+    """`text` in at most `width` cells, its cut end marked."""
+    return text if cells(text) <= width else cut(text, width - 1) + '…' * (width > 0)
 
 
 def fitting(variants, width):
@@ -524,7 +529,7 @@ def neutral_label(key):
     for prefix, (label, window) in PREFIXES.items():
         if key.startswith(prefix):
             return label + clean(key[len(prefix):].replace('_', ' ').title()), window
-    return clean(key.replace('_', ' ').title()), None
+    return clean(key.replace('_', ' ').title()) or 'Other', None
 
 
 def make_limit(key, label, used, resets_at, window):
@@ -535,11 +540,16 @@ def make_limit(key, label, used, resets_at, window):
 
 def parse_window(key, window):
     """The Limit of a top-level window, or None if it is not in use."""
-    used = number(window.get('utilization'), key + '.utilization')
-    if used is None or (key not in LIMITS and used <= 0):
+    used = window.get('utilization')
+    if key not in LIMITS and not (isinstance(used, (int, float)) and used > 0
+                                  and used is not True):
+        return None
+    what = key if key in LIMITS else 'a limit'
+    used = number(used, what + '.utilization')
+    if used is None:
         return None
     label, seconds = neutral_label(key)
-    return make_limit(key, label, used, moment(window.get('resets_at'), key + '.resets_at'),
+    return make_limit(key, label, used, moment(window.get('resets_at'), what + '.resets_at'),
                       seconds)
 
 
@@ -584,7 +594,7 @@ def parse_usage(document):
         raise SourceError('bad_reply', 'limits is no list')
     for limit in filter(None, map(parse_listed, listed or ())):
         named = limit.id.replace('weekly_scoped_', 'seven_day_')
-        if named in LIMITS and limits.get(named):
+        if limits.get(named) and (named in LIMITS or named in windows):
             continue
         limits[limit.id if not limits.get(limit.id) else unused(limit.id, limits)] = limit
     found = [limit._replace(id=key) for key, limit in limits.items() if limit]
@@ -679,10 +689,11 @@ def parse_login(document):
     token = login.get('accessToken') if isinstance(login, dict) else None
     if not token:
         raise SourceError('logged_out')
-    if not isinstance(token, str) or not re.match('[!-~]+$', token):
+    if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
         raise SourceError('malformed', 'credentials: the token is not of printable characters')
     expires = login.get('expiresAt')
-    known = isinstance(expires, (int, float)) and not isinstance(expires, bool)
+    known = (isinstance(expires, (int, float)) and not isinstance(expires, bool)
+             and abs(expires) < 1e15)
     return Login(token, expires / 1000 if known else None,
                  Account(badges=badges_of(login.get('subscriptionType')),
                          tier=text(login.get('rateLimitTier'))))
@@ -785,25 +796,25 @@ def next_poll(history, source, token, interval, now):
     elif last.code == 'forbidden_scope':
         due = free_at = float('inf')
     else:
-        failures = trailing(own, lambda attempt: attempt.code != 'ok')
-        due = last.at + doubled(RETRY_SECONDS, failures, RETRY_MOST)
+        due = last.at + doubled(RETRY_SECONDS, len(since_success(own)), RETRY_MOST)
     return Plan(max(due, free_at), free_at)
 
 
 def block_end(history, token):
     """When the block ends that the service put on the token with its latest 429s; 0.0 if none."""
-    own = [attempt for attempt in history if attempt.token == token]
-    blocks = trailing(own, lambda attempt: attempt.code == 'rate_limited')
+    failed = since_success([attempt for attempt in history if attempt.token == token])
+    blocks = [attempt for attempt in failed if attempt.code == 'rate_limited']
     if not blocks:
         return 0.0
-    told = min(own[-1].retry_after or 0, BLOCK_MOST)
-    return own[-1].at + max(told, doubled(BLOCK_SECONDS, blocks, BLOCK_MOST))
+    told = min(blocks[-1].retry_after or 0, BLOCK_MOST)
+    return blocks[-1].at + max(told, doubled(BLOCK_SECONDS, len(blocks), BLOCK_MOST))
 
 
-def trailing(items, test):
-    """How many of the last items pass the test without a gap."""
-    return next((count for count, item in enumerate(reversed(items)) if not test(item)),
-                len(items))
+def since_success(attempts):
+    """The attempts after the last one that succeeded."""
+    success = max((index for index, attempt in enumerate(attempts) if attempt.code == 'ok'),
+                  default=-1)
+    return attempts[success + 1:]
 
 
 def doubled(first, times, most):
@@ -1130,7 +1141,7 @@ def server_words(body):
 def retry_after(fields, now):
     """Seconds in a Retry-After header, a number or an HTTP date; None if it tells nothing."""
     told = fields.get('Retry-After', '').strip()
-    if re.match(r'\d{1,9}$', told):
+    if re.fullmatch(r'\d+', told, re.ASCII):
         return float(told)
     from email.utils import parsedate_to_datetime
     try:
@@ -1286,7 +1297,7 @@ class Ui(NamedTuple):
     hint: bool = True                   # the row of keys
     help: bool = False
     scroll: int = 0                     # rows
-    notice: str = ''                    # the answer to a key, in the hint's row ...
+    notice: Tuple[str, ...] = ()        # the answer to a key, long and short, for a while ...
     notice_until: float = 0.0           # ... until then
     asked_at: Optional[float] = None    # when a refresh was asked for
     exit_code: Optional[int] = None     # set: the program ends
@@ -1305,8 +1316,9 @@ class Frame(NamedTuple):
     room: int = 0
 
 
-# The worth of rows: blank and decorative ones go first, a list scrolls, an alert stays.
-BLANK, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, LIST, ALERT = range(8)
+# The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
+# a list scrolls, an alert stays.
+BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, LIST, ALERT = range(9)
 
 HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
 PLAIN_ICONS = {'⚠': '! '}               # without icons, where a blank would hide a meaning
@@ -1314,7 +1326,7 @@ LABEL_CELLS, PERCENT_CELLS = 15, 5
 SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
 TAIL_CELLS = 7                          # of a short countdown behind the percent
 BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
-BOX_WIDTH, BOX_HEIGHT, ICONS_WIDTH = 16, 3, 28      # smaller screens have none
+BOX_WIDTH, BOX_HEIGHT, ICONS_WIDTH = 16, 5, 28      # smaller screens have none
 
 
 def bar(used, width):
@@ -1330,30 +1342,36 @@ def bar(used, width):
 def box(title, rows, width, height, scroll=0):
     """A Frame of exactly `height` lines of `width` cells: as many rows as fit, in a border.
 
-    What scrolls out of it is counted in the border.
+    What scrolls out of it is counted in the border, or beside the rows where there is none.
     """
     inner, room = inside(width, height)
     lines, above, below = squeeze(rows, room, scroll)
     lines = [fit(line, inner) for line in lines + [()] * (room - len(lines))]
-    if inner < width:
+    if room < height:
         left, right = Span('│ ', 'border'), Span(' │', 'border')
         lines = [edge('┌', title, above, '↑', '┐', width),
                  *((left, *line, right) for line in lines),
                  edge('└', '', below, '↓', '┘', width)]
+    elif inner < width:
+        marks = ['↑%d' % above if above else ''] + [''] * (room - 1)
+        marks[-1] = '↓%d' % below if below else marks[-1]
+        lines = [line + fit((Span(' ' + mark, 'dim'),), width - inner)
+                 for line, mark in zip(lines, marks)]
     return Frame(lines, above + below, room)
 
 
 def inside(width, height):
-    """(width, height) of what a box holds; too small a box has no border."""
-    framed = width >= BOX_WIDTH and height >= BOX_HEIGHT
-    return (width - 4, height - 2) if framed else (width, height)
+    """(width, height) of what a box holds; too low or narrow a box has no border."""
+    if width < BOX_WIDTH:
+        return width, height
+    return width - 4, height - 2 if height >= BOX_HEIGHT else height
 
 
 def edge(left, title, hidden, arrow, right, width):
     """A border line of `width` cells with a title, and how many rows are hidden behind it."""
     told = '%s %d more' % (arrow, hidden) if hidden else ''
     told_cells = cells(told) + 3 if told else 0
-    middle = cut(title, max(0, width - 4 - told_cells))
+    middle = shorten(title, max(0, width - 4 - told_cells))
     line = (Span(left, 'border'),)
     if middle:
         line += (Span(' %s ' % middle, 'title'),)
@@ -1363,23 +1381,30 @@ def edge(left, title, hidden, arrow, right, width):
     return line + (Span(right, 'border'),)
 
 
-def squeeze(rows, room, scroll):
-    """(lines, hidden above, hidden below): the rows that `room` lines hold.
-
-    The rows of least worth go, the lowest first; then the list is cut to a window of itself.
-    """
+def afford(rows, room):
+    """The rows that are worth one of `room` lines: those of least worth go, the lowest first."""
     rows = list(rows)
     while len(rows) > room:
         least = min(row.worth for row in rows)
         if least >= LIST:
             break
-        rows.reverse()
-        rows.remove(next(row for row in rows if row.worth == least))
-        rows.reverse()
+        if least in (BLANK, GAP):           # all of them, or it would look lopsided
+            rows = [row for row in rows if row.worth != least]
+        else:
+            rows.pop(max(index for index, row in enumerate(rows) if row.worth == least))
+    return rows
+
+
+def squeeze(rows, room, scroll):
+    """(lines, hidden above, hidden below): of a list that is too long a window of it."""
+    rows = afford(rows, room)
     if len(rows) <= room:
         return [row.line for row in rows], 0, 0
-    alerts = [row.line for row in rows if row.worth == ALERT][:max(0, room - 1)]
     listed = [row.line for row in rows if row.worth == LIST]
+    alerts = [row.line for row in rows if row.worth == ALERT]
+    most = max(1, room - len(listed))
+    if len(alerts) > most:
+        alerts = alerts[:most - 1] + [alerts[most - 1] + (Span(' …', 'alert'),)]
     shown = min(max(0, room - len(alerts)), len(listed))
     start = min(scroll, len(listed) - shown)
     return listed[start:start + shown] + alerts, start, len(listed) - shown - start
@@ -1404,7 +1429,8 @@ def account_rows(account, ui):
 
 class Columns(NamedTuple):
     """How a row with a bar divides its width, in cells; 0 leaves a column out."""
-    label: int
+    label: int          # with the blank behind it, if there is one
+    gap: int
     bar: int
     tail: int
 
@@ -1415,12 +1441,12 @@ def columns_for(inner, shorts, compact):
     spare = SPARE_CELLS if inner >= SPARE_FROM and not compact else 0
     width = inner - LABEL_CELLS - PERCENT_CELLS - tail - spare
     if width >= BAR_WANTED:
-        return Columns(LABEL_CELLS, width, tail)
-    label = min(max(map(cells, shorts), default=0), 7) + (1 if inner >= 12 else 0)
+        return Columns(LABEL_CELLS, 1, width, tail)
+    gap = int(inner >= 12)
+    label = min(max(map(cells, shorts), default=0), 7) + gap
+    label = max(0, min(label, inner - PERCENT_CELLS))
     width = inner - label - PERCENT_CELLS - tail
-    if width >= BAR_LEAST:
-        return Columns(label, width, tail)
-    return Columns(label, 0, tail if width >= 0 else 0)
+    return Columns(label, gap, width if width >= BAR_LEAST else 0, tail if width >= 0 else 0)
 
 
 def bar_row(label, short, used, columns, tail=''):
@@ -1431,32 +1457,35 @@ def bar_row(label, short, used, columns, tail=''):
     else:
         label = short
     percent = ('%%%dd%%%%' % (PERCENT_CELLS - 1)) % percent_shown(used)
-    return (fit((Span(label),), columns.label) + bar(used, columns.bar)
+    label = fit((Span(label),), max(0, columns.label - columns.gap))
+    return (label + (Span(' ' * columns.gap),) + bar(used, columns.bar)
             + (Span(percent, level(used)), Span(tail.rjust(columns.tail) if columns.tail else '')))
 
 
 def limit_rows(limit, ui, columns, inner, compact, now):
     """The rows of one limit: its bar and its reset, which the compact form has in one."""
-    tail, left = '', (limit.resets_at or 0) - now
+    left = (limit.resets_at or 0) - now
     if limit.resets_at is None:
         words = ('Window not started', 'not started')
     elif left <= 0:
-        words, tail = ('Reset due',), 'due'
+        words = ('Reset due',)
     else:
-        tail, at = countdown_short(left), clock_text(limit.resets_at, now)
+        at = clock_text(limit.resets_at, now)
         long = '%s (%s)' % (countdown(left), at)
         words = ('Resets in: ' + long, long, countdown(left))
-    yield Row(LIST, bar_row(limit.label, limit.short, limit.used, columns, tail))
+    yield Row(LIST, bar_row(limit.label, limit.short, limit.used, columns,
+                            short_left(limit, now)))
     if not compact:
         mark = icon(ui, '⏰')
         yield Row(LIST, (Span(mark + fitting(words, inner - cells(mark)), 'soft'),))
 
 
-def spend_rows(spend, columns):
+def spend_rows(spend, columns, inner):
     amount = '%s %s' % (spend.currency, money(spend.used, spend.digits))
     if spend.percent is None:
-        label = fit((Span('Extra Usage:'),), LABEL_CELLS)
-        yield Row(LIST, label + (Span(amount + ', no limit'),))
+        words = ('Extra Usage:   %s, no limit' % amount, 'Extra %s, no limit' % amount,
+                 'Extra ' + amount, amount)
+        yield Row(LIST, (Span(fitting(words, inner)),))
         return
     if spend.limit is not None:
         amount += ' of ' + money(spend.limit, spend.digits)
@@ -1466,22 +1495,29 @@ def spend_rows(spend, columns):
 
 def code_rows(snapshot, ui, inner, compact, now):
     """The rows of the account and its limits, at ease or in compact form."""
-    gap = Row(BLANK, ())
-    rows = list(account_rows(account_of(snapshot), ui))
-    usage = snapshot.usage.value
-    if usage:
-        shorts = [limit.short for limit in usage.limits] + ['Extra'] * bool(usage.spend)
-        columns = columns_for(inner, shorts, compact)
-        for limit in usage.limits:
-            rows += [gap, *limit_rows(limit, ui, columns, inner, compact, now)]
-        if usage.spend:
-            rows += [gap, *spend_rows(usage.spend, columns)]
-        if not usage.limits:
-            rows += [gap, Row(NOTE, (Span(NO_WINDOWS[bool(usage.spend)], 'soft'),))]
-    known = usage_of(snapshot)
-    rows += [gap, Row(UPDATED, (Span(updated_text(known, now), 'soft'),))]
+    gap = Row(GAP, ())
+    rows, known = list(account_rows(account_of(snapshot), ui)), usage_of(snapshot)
+    if snapshot.usage.value:
+        rows += [gap, *usage_rows(snapshot.usage.value, ui, inner, compact, now)]
+    rows += [gap, Row(UPDATED, (Span(fitting(updated_words(known, now), inner), 'soft'),))]
     rows += alert_rows(known, ui, inner, now)
     return rows[1:] if rows[0] == gap else rows
+
+
+def usage_rows(usage, ui, inner, compact, now):
+    """The rows of the limits and of the extra usage."""
+    shorts = [limit.short for limit in usage.limits] + ['Extra'] * bool(usage.spend)
+    columns = columns_for(inner, shorts, compact)
+    parts = [limit_rows(limit, ui, columns, inner, compact, now) for limit in usage.limits]
+    if usage.spend:
+        parts.append(spend_rows(usage.spend, columns, inner))
+    if not usage.limits:
+        words = NO_WINDOWS[bool(usage.spend)]
+        parts.append(Row(NOTE, (Span(line, 'soft'),)) for line in wrap(words, max(1, inner)))
+    for index, part in enumerate(parts):
+        if index:
+            yield Row(BLANK, ())
+        yield from part
 
 
 # Said of an account without windows, by whether it has extra usage.
@@ -1492,14 +1528,16 @@ NO_WINDOWS = {True: 'No usage windows, only extra usage.',
 AGED = ('error', 'stale')               # of these the age of the numbers is told
 
 
-def updated_text(known, now):
-    """When the numbers came, and their age once that matters."""
+def updated_words(known, now):
+    """When the numbers came, and their age once that matters: variants, the longest first."""
     if known.at is None:
-        return 'Updated: never' if known.failure else 'Updated: waiting for the first reply'
-    told = 'Updated: ' + time.strftime('%H:%M:%S', time.localtime(known.at))
-    if status(known, now) in AGED:
-        told += ' (%s ago)' % countdown(now - known.at)
-    return told
+        words = 'never' if known.failure else 'waiting for the first reply'
+        return 'Updated: ' + words, words.split()[0]
+    at = time.strftime('%H:%M:%S', time.localtime(known.at))
+    if status(known, now) not in AGED:
+        return 'Updated: ' + at, at
+    age = countdown(now - known.at) + ' ago'
+    return 'Updated: %s (%s)' % (at, age), '%s (%s)' % (at, age), age
 
 
 def alert_rows(known, ui, inner, now):
@@ -1530,6 +1568,7 @@ def code_panel(snapshot, ui, width, height, now):
         if sum(row.worth > DECOR for row in rows) <= room:
             break
     title = title_text('Claude Code Usage', ui.origin, inner)
+    rows = afford(rows, room)
     return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll)
 
 
@@ -1544,44 +1583,55 @@ def help_panel(ui, width, height):
     return box('Help', rows, width, min(height, len(rows) + height - room), ui.scroll)
 
 
-HELP = ('Bars are green up to 50 %, yellow up to 80 %, orange up to 99 %, red from 100 % on.',
+HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
         'Usage is asked for five times in five minutes at most: the service allows no more.')
 
 
-def summary(snapshot, now):
-    """The limits in one line, the form for the smallest screens and for others' lines."""
-    usage = snapshot.usage.value
-    items = []
-    for limit in usage.limits if usage else ():
-        left = limit.resets_at - now if limit.resets_at is not None else None
-        tail = '' if left is None else countdown_short(left) if left > 0 else 'due'
-        items += [Span(limit.short + ' '), Span('%d%%' % percent_shown(limit.used),
-                                                level(limit.used)),
-                  Span((' ' + tail if tail else '') + '  ', 'soft')]
-    if usage and usage.spend and usage.spend.percent is not None:
-        items += [Span('Extra '), Span('%d%%' % percent_shown(usage.spend.percent),
-                                       level(usage.spend.percent))]
-    return tuple(items)
+def summary(snapshot, width, now):
+    """The limits in one line; where `width` cells do not hold it, without countdowns."""
+    usage = snapshot.usage.value or Usage((), None)
+    items = [(limit.short, limit.used, short_left(limit, now)) for limit in usage.limits]
+    if usage.spend and usage.spend.percent is not None:
+        items.append(('Extra', usage.spend.percent, ''))
+    elif usage.spend:
+        amount = '%s %s' % (usage.spend.currency, money(usage.spend.used, usage.spend.digits))
+        return (Span('Extra ' + amount),)
+    whole, bare = (sum(((Span('  ' * bool(index) + short + ' '),
+                         Span('%d%%' % percent_shown(used), level(used)),
+                         Span(' ' + left if left and tails else '', 'soft'))
+                        for index, (short, used, left) in enumerate(items)), ())
+                   for tails in (True, False))
+    return whole if width_of(whole) <= width else bare
+
+
+def short_left(limit, now):
+    """The countdown of a limit in at most six cells."""
+    if limit.resets_at is None:
+        return '-'
+    return countdown_short(limit.resets_at - now) if limit.resets_at > now else 'due'
 
 
 def summary_frame(snapshot, ui, width, height, now):
-    """The Frame of a screen of one or two rows: the numbers, and what is wrong with them."""
-    known, numbers = usage_of(snapshot), summary(snapshot, now)
+    """The lines of a screen of one or two rows: the numbers, and what is wrong with them."""
+    known, numbers = usage_of(snapshot), summary(snapshot, width, now)
+    words, role = fitting(updated_words(known, now), width), 'soft'
+    if snapshot.usage.value and not numbers:
+        words = NO_WINDOWS[False]
     if known.failure:
-        below = (Span(icon(ui, '⚠') + message(known.failure, known.next_at, now), 'alert'),)
-        numbers = (Span(icon(ui, '⚠'), 'alert'),) * (height < 2) + numbers if numbers else below
-    else:
-        below = (Span(updated_text(known, now), 'soft'),)
-    lines = [numbers or below, below if numbers else ()][:height]
-    return [fit(line, width) for line in lines]
+        words, role = icon(ui, '⚠') + message(known.failure, known.next_at, now), 'alert'
+    if not numbers:
+        return [fit((Span(line, role),), width) for line in wrap(words, max(1, width))[:height]]
+    mark = (Span(icon(ui, '⚠'), 'alert'),) if known.failure and height < 2 else ()
+    return [fit(line, width) for line in (mark + numbers, (Span(words, role),))[:height]]
 
 
 def compose(snapshot, ui, size, now):
     """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
     width, height = size
-    hint = ui.hint and height > BOX_HEIGHT
-    if height < BOX_HEIGHT and not ui.help:
-        frame = Frame(summary_frame(snapshot, ui, width, height, now))
+    notice = now < ui.notice_until
+    hint = int(height > BOX_HEIGHT and ui.hint or height > 1 and notice)
+    if height <= 2 and not ui.help:
+        frame = Frame(summary_frame(snapshot, ui, width, height - hint, now))
     elif ui.help:
         frame = help_panel(ui, width, height - hint)
     else:
@@ -1616,8 +1666,9 @@ def next_change(snapshot, ui, now):
 
 
 def hint_line(ui, width, now):
-    if ui.notice and now < ui.notice_until:
-        return fit((Span(ui.notice, 'strong'),), width)
+    """The last row: the answer to the last key for a while, else the keys."""
+    if now < ui.notice_until:
+        return fit((Span(fitting(ui.notice, width), 'strong'),), width)
     return fit((Span(fitting(HINT, width), 'dim'),), width)
 
 
@@ -1731,12 +1782,12 @@ def refresh(ui, snapshot, frame, now):
     """Ask for usage now, or say when that is possible."""
     known = usage_of(snapshot)
     if known.free_at is None:
-        notice = message(known.failure, None, now) if known.failure else 'Already asking.'
+        notice = (message(known.failure, None, now) if known.failure else 'Already asking.',)
     elif known.free_at > now:
-        notice = 'Too soon, refresh possible at %s.' % time.strftime(
-            '%H:%M:%S', time.localtime(known.free_at + 1))
+        at = time.strftime('%H:%M:%S', time.localtime(known.free_at + 1))
+        notice = 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at
     else:
-        ui, notice = ui._replace(asked_at=now), 'Refreshing.'
+        ui, notice = ui._replace(asked_at=now), ('Refreshing.',)
     return ui._replace(notice=notice, notice_until=now + NOTICE_SECONDS)
 
 
