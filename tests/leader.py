@@ -9,7 +9,6 @@ A program that led the session itself would be spared two things that users do t
 would reset the terminal's settings at its end, hiding that it left them broken, and would ignore
 Ctrl+Z. SIGTERM ends the program at once; SIGHUP, the terminal's end, is passed on to it.
 """
-import contextlib
 import fcntl
 import os
 import signal
@@ -17,8 +16,11 @@ import socket
 import sys
 import termios
 
+AWAITED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Blocked and waited for: a handler's signal that comes just before waitpid() would be late."""
+
 RESET = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM,
-         signal.SIGTSTP, signal.SIGTTIN)
+         signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
 """What the test runner, under nohup say, or Python may have set to be ignored."""
 
 
@@ -27,45 +29,58 @@ def become(argv):
     os.setpgid(0, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)   # else tcsetpgrp would stop us
     os.tcsetpgrp(0, os.getpid())
-    for number in RESET + (signal.SIGTTOU,):
+    for number in RESET:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvp(argv[0], argv)
 
 
-def send(number, group):
-    """Signal the program, unless it has just ended by itself."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
+def told(status):
+    """Return the line that tells of a status of waitpid()."""
+    if os.WIFSTOPPED(status):
+        return 'stopped %d\n' % os.WSTOPSIG(status)
+    if os.WIFCONTINUED(status):
+        return 'continued 0\n'
+    return 'ended %d\n' % (
+        os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status))
 
 
-def events(pid):
-    """Yield what happens to the child, up to its end, as the lines to tell."""
-    yield 'started %d\n' % pid
-    while True:
-        status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)[1]
-        if os.WIFSTOPPED(status):
-            yield 'stopped %d\n' % os.WSTOPSIG(status)
-        elif os.WIFCONTINUED(status):
-            yield 'continued 0\n'
-        else:
-            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-            yield 'ended %d\n' % code
+def changes(pid):
+    """Yield what has happened to the program since the last call, as lines to tell."""
+    line = ''
+    while not line.startswith('ended'):
+        changed, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+        if not changed:
             return
+        line = told(status)
+        yield line
+
+
+def lead(pid):
+    """Yield the lines to tell, from the program's start to its end, and pass signals on."""
+    line = 'started %d\n' % pid
+    yield line
+    while not line.startswith('ended'):
+        number = signal.sigwait(AWAITED)
+        if number == signal.SIGCHLD:
+            for line in changes(pid):
+                yield line
+        elif number == signal.SIGUSR1:
+            yield 'hung_up 0\n'
+        else:
+            os.killpg(pid, signal.SIGHUP if number == signal.SIGHUP else signal.SIGKILL)
 
 
 def main(control, argv):
     """Run the program and tell of it; stay, for the terminal's sake, until nobody listens."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # BSD would drop what has no handler
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     pid = os.fork()
     if pid == 0:
         become(argv)
-    signal.signal(signal.SIGTERM, lambda *_: send(signal.SIGKILL, pid))
-    signal.signal(signal.SIGHUP, lambda *_: send(signal.SIGHUP, pid))
-    signal.signal(signal.SIGUSR1, lambda *_: control.sendall(b'hung_up 0\n'))
-    for line in events(pid):
+    for line in lead(pid):
         control.sendall(line.encode())
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     control.recv(1)
 
 

@@ -32,7 +32,7 @@ def environment(home, **more):
 
 
 class Screen(pyte.Screen):
-    """pyte's screen, and the two things ncurses asks of an xterm that pyte cannot do."""
+    """pyte's screen, and what ncurses asks of an xterm that pyte cannot do."""
     _last = ' '
 
     def draw(self, data):
@@ -49,10 +49,24 @@ class Screen(pyte.Screen):
         stops = sorted(stop for stop in self.tabstops if stop < self.cursor.x)
         self.cursor.x = stops[-count] if 0 < count <= len(stops) else 0
 
+    def scroll_up(self, count=1):
+        """SU: move what is between the margins up, the cursor stays."""
+        self._scroll(self.delete_lines, count)
+
+    def scroll_down(self, count=1):
+        """SD: move it down."""
+        self._scroll(self.insert_lines, count)
+
+    def _scroll(self, move, count):
+        x, y = self.cursor.x, self.cursor.y
+        self.cursor.y = self.margins.top if self.margins else 0
+        move(max(count, 1))
+        self.cursor.x, self.cursor.y = x, y
+
 
 class Stream(pyte.ByteStream):
-    """pyte's parser, which knows these two as well."""
-    csi = dict(pyte.ByteStream.csi, b='repeat', Z='back_tab')
+    """pyte's parser, which knows these as well."""
+    csi = dict(pyte.ByteStream.csi, b='repeat', Z='back_tab', S='scroll_up', T='scroll_down')
 
 
 class Terminal:
