@@ -229,6 +229,11 @@ def terminal_size(fallback):
     return given('COLUMNS', size[0]), given('LINES', size[1])
 
 
+def is_terminal(stream):
+    """Whether a standard stream, which may be closed, is a terminal."""
+    return bool(stream) and stream.isatty()
+
+
 def stop_signals():
     """The signals that end the program, those that somebody set to be ignored (nohup) left out."""
     names = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGBREAK')
@@ -249,6 +254,7 @@ class Span(NamedTuple):
 ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x1b\\\\|\x9c|$)'
                      '|\x1b[ -/]*[0-~]?', re.DOTALL)
 UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
+SECRET = re.compile(r'\bsk-(ant|lf)-[\w-]{8,}')    # a key or token, wherever it may come from
 UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrogates, unknowns
 MARKS = ('Mn', 'Me')
 
@@ -280,7 +286,8 @@ def clean(text, most=TEXT_MOST):
     """Text from outside as one line that is safe on a terminal, of at most `most` characters.
 
     Escape sequences, controls, line breaks, bidirectional overrides and other invisible
-    characters go; a letter keeps at most two combining marks, or curses drops the rest itself.
+    characters go, and so do keys and tokens; a letter keeps at most two combining marks, or curses
+    drops the rest itself.
     """
     text = UNFIT.sub('', ESCAPES.sub('', text[:16 * most]))
     kept, marks = [], 2         # 2: a mark at the very start has no letter to stand on
@@ -296,7 +303,7 @@ def clean(text, most=TEXT_MOST):
             char = ' ' if kind[0] in 'CZ' else char
             marks = 2 if char == ' ' else 0
         kept.append(char)
-    return ' '.join(''.join(kept[:most]).split())
+    return SECRET.sub('[secret]', ' '.join(''.join(kept).split()))[:most].rstrip()
 
 
 def cut(text, width):
@@ -404,7 +411,7 @@ class Usage(NamedTuple):
 
 class Account(NamedTuple):
     """Who is logged in, as far as one source tells; texts are empty where it does not."""
-    uuid: str = ''
+    uuid: str = ''                  # of the account and the organization, where known
     name: str = ''
     email: str = ''
     organization: str = ''
@@ -675,7 +682,8 @@ def parse_identity(document):
     account = document.get('oauthAccount') if isinstance(document, dict) else None
     if not isinstance(account, dict):
         return None
-    return Account(text(account.get('accountUuid')), text(account.get('displayName')),
+    uuids = text(account.get('accountUuid')), text(account.get('organizationUuid'))
+    return Account('/'.join(filter(None, uuids)), text(account.get('displayName')),
                    text(account.get('emailAddress')), text(account.get('organizationName')),
                    badges_of(account.get('organizationType')),
                    text(account.get('organizationRateLimitTier')))
@@ -957,7 +965,11 @@ class Api:
         try:
             status, fields, body = self.exchange(urllib3, path, headers)
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
-            raise SourceError('timeout') if self.late else network_error(error)
+            if not self.late:
+                raise network_error(error)
+        except SourceError:
+            if not self.late:
+                raise
         finally:
             timer.cancel()
             self.close()
@@ -1026,7 +1038,8 @@ def manager_for(urllib3, url):
     login = urllib3.util.parse_url(proxy).auth      # dropped by ProxyManager
     if login:
         from urllib.parse import unquote
-        options['proxy_headers'] = urllib3.util.make_headers(proxy_basic_auth=unquote(login))
+        pair = unquote(login) if ':' in login else unquote(login) + ':'
+        options['proxy_headers'] = urllib3.util.make_headers(proxy_basic_auth=pair)
     return urllib3.ProxyManager(proxy, **options)
 
 
@@ -1228,8 +1241,10 @@ class CodePoller(Poller):
             identity = parse_identity(read_json(path, 'identity'))
         except SourceError:
             return                          # half-written; it will change again
+        if not identity:
+            return                          # logged out: the numbers are still that account's
         old = self.told.get('identity', (None, None))[0]
-        if old and identity and old.uuid != identity.uuid:
+        if old and old.uuid != identity.uuid:
             self.history = ()               # another account has a budget of its own
         self.tell_change('identity', identity, None)
 
@@ -1977,7 +1992,7 @@ def start_colour():
 
 def can_paint():
     """Whether there is a terminal to paint on and to hear keys from."""
-    if not (curses and sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (curses and is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return False
     if WINDOWS:
         return True                 # windows-curses has no terminfo
@@ -2131,10 +2146,18 @@ OPTIONS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, which prints as all else is printed."""
+
+    def _print_message(self, message, file=None):
+        emit(message, file or sys.stderr)
+
+
 def parse_arguments(argv):
+    """The options as argparse gives them; exits with 2 for bad ones."""
     keys = ''.join('\n  %-11s%s' % (key.shown, key.help) for key in KEYS)
     width = terminal_size(fallback=(80, 24))[0] - 2     # unless told, argparse imports a lot
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='claude-usage', description='The limits of a Claude Code account, live.',
         epilog='keys:%s\n\n%s' % (keys, EXIT_CODES),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
@@ -2146,17 +2169,26 @@ def parse_arguments(argv):
 
 
 def emit(output, stream):
-    """Write text in the encoding of the stream, and what that lacks as question marks."""
+    """Write text in the encoding of the stream, and what that lacks as question marks.
+
+    A stream that is closed takes nothing, nor does a pipe whose reader has seen enough. OSError
+    where it cannot be written for another reason.
+    """
+    if not stream:
+        return
     try:
         stream.buffer.write(output.encode(stream.encoding or 'ascii', 'replace'))
         stream.buffer.flush()
-    except BrokenPipeError:         # the reader has seen enough; nor shall the last flush tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())     # for the flush at the end
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def wants_colour(choice):
+    """Whether to use colours."""
     if choice == 'auto':
-        return not os.environ.get('NO_COLOR') and sys.stdout.isatty()
+        return not os.environ.get('NO_COLOR') and is_terminal(sys.stdout)
     return choice == 'always'
 
 
@@ -2217,6 +2249,9 @@ def main(argv=None):
         return output(options, [poller], inbox, ui)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
+        return 1
 
 
 if __name__ == '__main__':

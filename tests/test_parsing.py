@@ -349,7 +349,8 @@ def test_profile_of_another_shape(document):
 
 @pytest.mark.parametrize('document, account', [
     (captures.CLAUDE_JSON, Account(
-        '0b9f6f0e-3c55-4a55-9d39-5c1ac9f0a001', 'Jane', 'jane@example.com',
+        '0b9f6f0e-3c55-4a55-9d39-5c1ac9f0a001/5e0f7f7a-95b4-44f8-8a3c-1f6fb22bb002',
+        'Jane', 'jane@example.com',
         "jane@example.com's Organization", ('MAX',), 'default_claude_max_20x')),
     ({'oauthAccount': {}}, Account()),
     ({'oauthAccount': {'emailAddress': None, 'displayName': 5}}, Account()),
