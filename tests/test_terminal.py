@@ -56,6 +56,10 @@ def test_what_pyte_cannot_do_by_itself():
     with Terminal(['printf', r'-\033[4bx\n\tone\ttwo\033[2Z!']) as terminal:
         assert terminal.exit_code() == 0
         assert terminal.lines()[:2] == ['-----x', '        !ne     two']
+    scrolled = r'1\n2\n3\n4\n5\033[2;4r\033[4;2H\033[2S.\033[T!'
+    with Terminal(['printf', scrolled], size=(9, 6)) as terminal:
+        assert terminal.exit_code() == 0
+        assert terminal.lines() == ['1', '', '4', '  !', '5', '']
 
 
 def test_all_output_is_seen_before_the_end():

@@ -1,0 +1,365 @@
+"""The network: what is sent, and each way in which the other side can fail."""
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from email.utils import formatdate
+
+import pytest
+
+import captures
+from captures import TOKEN
+from claude_usage import BODY_MOST, Api, SourceError, message, parse_profile
+from conftest import PROGRAM
+from server import CERTIFICATE, EXAMPLE_CERTIFICATE, Reply, Server
+
+PATH = '/api/oauth/usage'
+EXAMPLE = 'https://api.example.com'     # is nowhere: it can only be reached through a proxy
+HEADERS = {'Authorization': 'Bearer ' + TOKEN}
+
+
+def get(url, path=PATH):
+    return Api(url).get(path, HEADERS, TOKEN)
+
+
+def failure_of(url):
+    """The Failure of a request that cannot succeed. It never tells the token."""
+    with pytest.raises(SourceError) as caught:
+        get(url)
+    failure = caught.value.failure
+    assert 'SECRET' not in message(failure, None, time.time()) + str(caught.value)
+    return failure
+
+
+@pytest.fixture
+def other():
+    """A second server."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def secure():
+    """An HTTPS server on loopback, whose certificate nobody trusts by itself."""
+    with Server(https=True) as running:
+        running.answer(PATH, Reply(body={'a': 1}))
+        yield running
+
+
+@pytest.fixture
+def example():
+    """An HTTPS server whose certificate says that it is api.example.com."""
+    with Server(https=True, certificate=EXAMPLE_CERTIFICATE) as running:
+        running.answer(PATH, Reply(body={'a': 1}))
+        yield running
+
+
+# --- what is sent ---
+
+def test_the_requests_of_the_program_are_those_of_claude_code(server, run):
+    server.answer('/api/oauth/usage', Reply(body=captures.USAGE_2026))
+    server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
+    assert run(['--once', '--api-url', server.url]).code == 0
+    assert sorted((r.method, r.path, r.query) for r in server.requests) == [
+        ('GET', '/api/oauth/profile', {}), ('GET', '/api/oauth/usage', {})]
+    for request in server.requests:
+        assert {name: value for name, value in request.headers.items()
+                if name not in ('host', 'connection', 'accept-encoding')} == {
+            'authorization': 'Bearer ' + TOKEN, 'content-type': 'application/json',
+            'accept': 'application/json', 'anthropic-beta': 'oauth-2025-04-20',
+            'user-agent': 'claude-code/2.0.37'}
+        assert request.headers['accept-encoding'] == 'identity'
+
+
+@pytest.mark.parametrize('base', ['', '/', '/some/gateway', '/some/gateway/'])
+def test_the_address_may_have_a_path(server, base):
+    server.answer(base.rstrip('/') + PATH, Reply(body={'a': 1}))
+    assert get(server.url + base) == {'a': 1}
+
+
+def test_one_api_makes_many_requests(server):
+    server.answer(PATH, Reply(500), Reply(cut=0, body='{}'), Reply(body={'a': 1}))
+    api = Api(server.url)
+    for _ in range(2):
+        with pytest.raises(SourceError):
+            api.get(PATH, HEADERS, TOKEN)
+    assert [api.get(PATH, HEADERS, TOKEN) for _ in range(2)] == [{'a': 1}] * 2
+
+
+# --- replies ---
+
+@pytest.mark.parametrize('reply', [
+    Reply(body={'a': 1}), Reply(201, {'a': 1}), Reply(body={'a': 1}, chunked=True),
+    Reply(body={'a': 1}, close_delimited=True), Reply(body={'a': 1}, drip=0.001),
+    Reply(body={'a': 1}, drip=0.001, chunked=True), Reply(body={'a': 1}, drip_headers=0.0001),
+    Reply(body=b'\xef\xbb\xbf{"a": 1}'), Reply(body=' ' * (BODY_MOST - 8) + '{"a": 1}')])
+def test_good_replies(server, reply):
+    server.answer(PATH, reply)
+    assert get(server.url) == {'a': 1}
+
+
+def test_a_whole_reply_needs_no_end_of_the_connection(server):
+    """Some servers keep it open, though `Connection: close` was asked for."""
+    server.answer(PATH, Reply(body='1', drip=3600))
+    assert get(server.url) == 1
+
+
+SCOPE_DETAIL = '403, ' + captures.ERROR_403_SCOPE['error']['message']
+BAD_REPLIES = {
+    '401': (Reply(401, captures.ERROR_401), 'unauthorized', '401, OAuth token has expired'),
+    '401 bare': (Reply(401), 'unauthorized', '401'),
+    '403 scope': (Reply(403, captures.ERROR_403_SCOPE), 'forbidden_scope', SCOPE_DETAIL),
+    '403': (Reply(403, {'error': {'message': 'No.'}}), 'forbidden', '403, No'),
+    '403 of the edge': (Reply(403, captures.EDGE_HTML), 'forbidden', '403'),
+    '404': (Reply(404, {'error': {'message': 'Not found'}}), 'bad_reply', '404, Not found'),
+    '500': (Reply(500), 'server_error', '500'),
+    '502 of the edge': (Reply(502, captures.EDGE_HTML), 'server_error', '502'),
+    '529': (Reply(529, captures.ERROR_529), 'server_error', '529, Overloaded'),
+    'error of another shape': (Reply(500, [{'error': 5}]), 'server_error', '500'),
+    'error nested deep': (Reply(500, '[' * 10000), 'server_error', '500'),
+    '301': (Reply(301, headers={'Location': 'https://evil.example/x'}), 'redirected',
+            'evil.example'),
+    '301 to nowhere': (Reply(301), 'redirected', 'another page'),
+    '301 to nonsense': (Reply(301, headers={'Location': 'http://['}), 'redirected', ''),
+    '304': (Reply(304), 'redirected', ''),
+    '204': (Reply(204), 'bad_reply', 'it is empty'),
+    'HTML': (Reply(body=captures.EDGE_HTML), 'bad_reply', 'no JSON'),
+    'empty': (Reply(), 'bad_reply', 'it is empty'),
+    'blank': (Reply(body=' \r\n'), 'bad_reply', 'it is empty'),
+    'half': (Reply(body='{"five_hour": {'), 'bad_reply', 'no JSON'),
+    'no UTF-8': (Reply(body=b'{"a": "\xff"}'), 'bad_reply', 'no JSON'),
+    'nested deep': (Reply(body='[' * 10000), 'bad_reply', 'no JSON'),
+    'cut off': (Reply(body={'a': 1}, cut=3), 'network', 'the reply was cut off'),
+    'cut off at once': (Reply(body={'a': 1}, cut=0), 'network', 'the reply was cut off'),
+    'chunked, cut off': (Reply(body={'a': 1}, cut=3, chunked=True), 'network',
+                         'the reply was cut off'),
+    'too large': (Reply(body='1' * (BODY_MOST + 1)), 'too_large', ''),
+    'too large, chunked': (Reply(body='1' * (BODY_MOST + 1), chunked=True), 'too_large', ''),
+    'too large, no length': (Reply(body='1' * (BODY_MOST + 1), close_delimited=True),
+                             'too_large', ''),
+}
+
+
+@pytest.mark.parametrize('name', BAD_REPLIES)
+def test_bad_replies(server, name):
+    reply, code, detail = BAD_REPLIES[name]
+    server.answer(PATH, reply)
+    failure = failure_of(server.url)
+    assert failure.code == code
+    assert detail in failure.detail
+    assert len(server.requests) == 1, 'nothing is tried again within one poll'
+
+
+@pytest.mark.parametrize('header, seconds', [
+    (None, None), ('0', 0), ('6', 6), ('298', 298), ('720', 720), ('1600', 1600),
+    ('3600', 3600), ('9' * 400, float('inf')), (' 6 ', 6), ('', None), ('soon', None),
+    ('-1', None), ('Thu, 01 Jan 1970 00:00:00 GMT', 0), ('Thu, 99 Foo 2026', None)])
+def test_retry_after(server, header, seconds):
+    headers = {} if header is None else {'Retry-After': header}
+    server.answer(PATH, Reply(429, captures.ERROR_429, headers))
+    failure = failure_of(server.url)
+    assert (failure.code, failure.retry_after) == ('rate_limited', seconds)
+
+
+@pytest.mark.parametrize('body', ['', captures.EDGE_HTML, captures.ERROR_429])
+def test_retry_after_as_a_date(server, body):
+    server.answer(PATH, lambda request: Reply(429, body, {
+        'Retry-After': formatdate(time.time() + 720, usegmt=True)}))
+    assert 600 < failure_of(server.url).retry_after <= 720
+
+
+@pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
+def test_the_token_does_not_follow_a_redirect(server, other, status):
+    server.answer(PATH, Reply(status, headers={'Location': other.url + PATH}))
+    failure = failure_of(server.url)
+    assert (failure.code, 'http://' + failure.detail) == ('redirected', other.url)
+    assert (len(server.requests), other.requests) == (1, [])
+
+
+ECHO = {'type': 'error', 'error': {'type': 'x', 'message': 'Bad token %s!' % TOKEN}}
+
+
+@pytest.mark.parametrize('reply', [
+    Reply(401, ECHO), Reply(403, ECHO), Reply(404, ECHO), Reply(500, ECHO),
+    Reply(301, headers={'Location': 'https://%s.example/' % TOKEN}),
+    Reply(500, json.dumps(ECHO).replace('SECRET', '\\u0053ECRET'))])
+def test_an_echoed_token_is_not_shown(server, reply):
+    server.answer(PATH, reply)
+    assert 'SECRET' not in failure_of(server.url).detail
+
+
+@pytest.mark.parametrize('how', [str, lambda text: text.replace('SECRET', '\\u0053ECRET')])
+def test_an_echoed_token_is_in_no_document(server, how):
+    server.answer(PATH, Reply(body=how(json.dumps({'account': {'full_name': 'I am ' + TOKEN}}))))
+    assert parse_profile(get(server.url)).name == 'I am [secret]'
+
+
+# --- connections ---
+
+def test_connection_refused():
+    with socket.socket() as taken:      # bound but not listening: nobody else can answer there
+        taken.bind(('127.0.0.1', 0))
+        url = 'http://127.0.0.1:%d' % taken.getsockname()[1]
+        assert failure_of(url) == ('network', 'connection refused', None)
+
+
+def test_unknown_host():
+    failure = failure_of('https://no-such-host.invalid')
+    assert failure.code in ('network', 'timeout')       # the latter where no DNS answers
+    assert failure.detail in ('unknown host', '')
+
+
+@pytest.mark.parametrize('greeting, code', [(b'', 'network'), (b'SSH-2.0-x\r\n\r\n', 'bad_reply')])
+def test_a_server_of_another_kind(greeting, code):
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+        url = 'http://127.0.0.1:%d' % listener.getsockname()[1]
+        client = subprocess.Popen(
+            [sys.executable, '-c', 'import socket, sys\n'
+             'connection = socket.socket(fileno=0).accept()[0]\n'
+             'connection.recv(65536)\n'
+             'connection.sendall(%r)' % greeting], stdin=listener)
+        assert failure_of(url).code == code
+        assert client.wait() == 0
+
+
+LONG = 'x' * 10000
+
+
+@pytest.mark.parametrize('reply', [
+    Reply(hang=True), Reply(body=LONG, drip=0.1), Reply(body=LONG, drip=0.1, chunked=True),
+    Reply(drip_headers=0.1, headers={'X-Long': LONG}), Reply(500, LONG, drip=0.1)],
+    ids=['hang', 'drip', 'drip chunked', 'drip headers', 'drip error'])
+def test_a_deadline_ends_each_request(server, reply):
+    """Though every byte comes long before any time-out of a socket."""
+    server.answer(PATH, reply, Reply(body={'a': 1}))
+    api = Api(server.url, 1)
+    with pytest.raises(SourceError) as caught:
+        api.get(PATH, HEADERS, TOKEN)
+    assert caught.value.failure == ('timeout', '', None)
+    assert time.monotonic() - server.requests[0].at < 10
+    assert api.get(PATH, HEADERS, TOKEN) == {'a': 1}, 'the next one is not late'
+
+
+def test_a_deadline_ends_the_handshake():
+    with socket.socket() as listener:       # the kernel connects, but nobody ever answers
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+        with pytest.raises(SourceError) as caught:
+            Api('https://127.0.0.1:%d' % listener.getsockname()[1], 1).get(PATH, HEADERS, TOKEN)
+        assert caught.value.failure.code == 'timeout'
+
+
+# --- TLS ---
+
+def test_an_unknown_certificate_is_refused(secure):
+    assert failure_of(secure.url) == ('tls', 'the certificate is not trusted', None)
+    assert secure.requests == []
+
+
+@pytest.mark.parametrize('name', ['NODE_EXTRA_CA_CERTS', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'])
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
+def test_a_certificate_of_the_environment_is_trusted(secure, monkeypatch, name, host):
+    monkeypatch.setenv(name, CERTIFICATE)
+    assert get(secure.url.replace('127.0.0.1', host)) == {'a': 1}
+
+
+@pytest.mark.parametrize('name', ['NODE_EXTRA_CA_CERTS', 'REQUESTS_CA_BUNDLE'])
+def test_certificates_that_cannot_be_read(secure, monkeypatch, name, tmp_path):
+    for path in (tmp_path / 'missing.pem', PROGRAM):
+        monkeypatch.setenv(name, str(path))
+        failure = failure_of(secure.url)
+        assert failure == ('tls', name + ' names no readable certificates', None)
+    assert secure.requests == []
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
+def test_a_certificate_for_another_host_is_refused(example, monkeypatch, host):
+    monkeypatch.setenv('NODE_EXTRA_CA_CERTS', EXAMPLE_CERTIFICATE)
+    assert failure_of(example.url.replace('127.0.0.1', host)).code == 'tls'
+    assert example.requests == []
+
+
+def test_no_tls_at_the_other_end(server):
+    assert failure_of(server.url.replace('http:', 'https:')).code == 'tls'
+
+
+# --- proxies ---
+
+@pytest.fixture
+def proxy(server, example, monkeypatch):
+    """A proxy that leads to api.example.com, whose certificate is trusted."""
+    server.answer('api.example.com:443', Reply(tunnel=example.url))
+    monkeypatch.setenv('NODE_EXTRA_CA_CERTS', EXAMPLE_CERTIFICATE)
+    return server
+
+
+@pytest.mark.parametrize('name', ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])
+@pytest.mark.parametrize('scheme', ['http://', ''])
+def test_a_proxy_sees_no_token(proxy, example, monkeypatch, name, scheme):
+    monkeypatch.setenv(name, proxy.url.replace('http://', scheme))
+    assert get(EXAMPLE) == {'a': 1}
+    request, = proxy.requests
+    assert (request.method, request.path) == ('CONNECT', 'api.example.com:443')
+    assert not {'authorization', 'proxy-authorization'} & set(request.headers)
+    request, = example.requests
+    assert (request.method, request.path) == ('GET', PATH)
+    assert request.headers['authorization'] == 'Bearer ' + TOKEN
+
+
+@pytest.mark.parametrize('login, sent', [
+    ('user:SECRET', 'Basic dXNlcjpTRUNSRVQ='),
+    ('us%40er:SECRET%3A%2F', 'Basic dXNAZXI6U0VDUkVUOi8='), ('user', 'Basic dXNlcjo=')])
+def test_the_login_of_a_proxy_is_sent_to_it_alone(proxy, example, monkeypatch, login, sent):
+    monkeypatch.setenv('HTTPS_PROXY', proxy.url.replace('//', '//%s@' % login))
+    assert get(EXAMPLE) == {'a': 1}
+    assert proxy.requests[0].headers['proxy-authorization'] == sent
+    assert 'proxy-authorization' not in example.requests[0].headers
+
+
+@pytest.mark.parametrize('reply', [Reply(407), Reply(502, captures.EDGE_HTML)])
+@pytest.mark.parametrize('arguments', [['--once'], ['--json']])
+def test_a_proxy_that_refuses(server, run, reply, arguments):
+    server.answer('api.example.com:443', reply)
+    done = run(arguments + ['--api-url', EXAMPLE],
+               {'HTTPS_PROXY': server.url.replace('//', '//user:SECRET@')})
+    assert done.code == 1
+    assert 'No connection: the proxy does not connect.' in done.err
+    assert 'SECRET' not in done.out + done.err
+
+
+@pytest.mark.parametrize('proxy', ['http://[', 'socks9://127.0.0.1:9', 'http://:x', '://',
+                                   'http://'])
+def test_a_proxy_that_is_nonsense(monkeypatch, proxy):
+    monkeypatch.setenv('HTTPS_PROXY', proxy)
+    assert failure_of(EXAMPLE).code == 'network'
+
+
+@pytest.mark.parametrize('excluded', ['no-such-host.invalid', '.invalid', '*'])
+def test_no_proxy(server, monkeypatch, excluded):
+    monkeypatch.setenv('HTTPS_PROXY', server.url)
+    monkeypatch.setenv('NO_PROXY', excluded)
+    assert failure_of('https://no-such-host.invalid').code in ('network', 'timeout')
+    assert server.requests == []
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
+def test_plain_http_does_not_leave_the_machine(server, other, monkeypatch, host):
+    for name in ('http_proxy', 'HTTPS_PROXY', 'ALL_PROXY'):
+        monkeypatch.setenv(name, other.url)
+    server.answer(PATH, Reply(body={'a': 1}))
+    assert get(server.url.replace('127.0.0.1', host)) == {'a': 1}
+    assert other.requests == []
+
+
+def test_a_proxy_for_plain_http_is_none_for_https(server, monkeypatch):
+    monkeypatch.setenv('http_proxy', server.url)
+    assert failure_of('https://no-such-host.invalid').code in ('network', 'timeout')
+    assert server.requests == []
+
+
+def test_environment_of_the_tests_names_no_proxy():
+    assert not [name for name in os.environ if name.lower().endswith('_proxy')]

@@ -1,0 +1,393 @@
+"""Pollers: when they ask, and what they tell, by a clock that only the tests move."""
+import json
+import os
+import queue
+import time
+
+import pytest
+
+import captures
+from captures import CLAUDE_JSON, CREDENTIALS, LOGGED_OUT, TOKEN
+from claude_usage import (DAY, HOUR, MINUTE, Api, CodePoller, DemoPoller, Poller, Snapshot,
+                          account_of, drain, has_numbers, usage_of)
+from server import Reply
+
+USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
+GOOD, BAD = Reply(body=captures.USAGE_2026), Reply(500)
+REFUSED = Reply(401, captures.ERROR_401)
+EXPIRES_AT = CREDENTIALS['claudeAiOauth']['expiresAt'] / 1000
+
+
+def limited(retry_after=None):
+    headers = {} if retry_after is None else {'Retry-After': str(retry_after)}
+    return Reply(429, captures.ERROR_429, headers)
+
+
+class World:
+    """A poller and all that it depends on: `now`, the server, the files of an account."""
+
+    def __init__(self, server, folder, interval=30):
+        self.server, self.folder, self.inbox = server, folder, queue.Queue()
+        self.now = EXPIRES_AT - 30 * DAY
+        self.times = []             # of the requests for usage, by that clock
+        self.snapshot, self.told = Snapshot(), []
+        self.log_in()
+        self.answer(GOOD)
+        server.answer(PROFILE, Reply(body=captures.PROFILE))
+        env = {'CLAUDE_CONFIG_DIR': str(folder)}
+        self.poller = CodePoller(self.inbox, lambda: self.now, Api(server.url), env, interval)
+
+    def answer(self, *replies, seconds=0):
+        """Give these replies to the next requests for usage; each takes so many seconds."""
+        def noted(reply):
+            def take(request):
+                self.times.append(self.now)
+                self.now += seconds
+                return reply
+            return take
+        self.server.answer(USAGE, *map(noted, replies))
+
+    def write(self, name, document):
+        """Replace a file as Claude Code does, at once."""
+        path = self.folder / (name + '.new')
+        path.write_text(json.dumps(document), encoding='utf-8')
+        os.replace(str(path), str(self.folder / name))
+
+    def log_in(self, token=TOKEN, expires_at=EXPIRES_AT, **account):
+        self.write('.credentials.json', {'claudeAiOauth': dict(
+            CREDENTIALS['claudeAiOauth'], accessToken=token, expiresAt=expires_at * 1000)})
+        self.write('.claude.json', {'oauthAccount': dict(CLAUDE_JSON['oauthAccount'], **account)})
+
+    def log_out(self):
+        self.write('.credentials.json', LOGGED_OUT)
+        self.write('.claude.json', {})
+
+    def once(self, asked=False):
+        """Let the poller do what is due. It always looks again within 5 s."""
+        wait = self.poller.once(asked)
+        assert 0 <= wait <= 5
+        told = queue.Queue()
+        while not self.inbox.empty():
+            self.told.append(self.inbox.get())
+            told.put(self.told[-1])
+        self.snapshot = drain(told, self.snapshot)
+        return wait
+
+    def pass_time(self, seconds, asked=False):
+        """Let so many seconds pass, the poller doing what is due."""
+        end = self.now + seconds
+        while self.now < end:
+            wait = self.once(asked)
+            self.now = min(end, self.now + wait)
+        self.now = end
+
+    def gaps(self):
+        """Whole seconds between the requests for usage."""
+        return [int(later - earlier) for earlier, later in zip(self.times, self.times[1:])]
+
+    @property
+    def failure(self):
+        failure = usage_of(self.snapshot).failure
+        return failure and failure.code
+
+
+@pytest.fixture
+def world(server, tmp_path):
+    return World(server, tmp_path)
+
+
+# --- the rhythm ---
+
+@pytest.mark.parametrize('interval, gaps', [
+    (30, [30, 30, 30, 30, 180] * 2), (10, [10, 10, 10, 10, 260] * 2), (59, [59, 59, 59, 59, 64]),
+    (60, [60] * 9), (90, [90] * 6), (600, [600])])
+def test_the_interval_within_the_budget(server, tmp_path, interval, gaps):
+    world = World(server, tmp_path, interval)
+    world.pass_time(sum(gaps) + 1)
+    assert world.gaps() == gaps
+
+
+@pytest.mark.parametrize('interval', [10, 30])
+@pytest.mark.parametrize('asked', [False, True])
+@pytest.mark.parametrize('seconds', [0, 14])
+@pytest.mark.parametrize('replies', [
+    [GOOD], [BAD], [GOOD, BAD] * 99, [Reply(body=captures.EDGE_HTML)], [REFUSED]],
+    ids=['good', 'bad', 'mixed', 'HTML', '401'])
+def test_never_more_than_five_requests_in_any_300_seconds(
+        server, tmp_path, interval, asked, seconds, replies):
+    world = World(server, tmp_path, interval)
+    world.answer(*replies, seconds=seconds)
+    world.pass_time(HOUR, asked)
+    assert 10 <= len(world.times) <= 60
+    assert all(later - earlier >= 300 for earlier, later in zip(world.times, world.times[5:]))
+
+
+def test_a_key_may_ask_within_the_budget(world):
+    world.once()
+    for _ in range(4):
+        world.now += 1
+        world.once(asked=True)
+    assert world.gaps() == [1, 1, 1, 1]
+    world.now += 1
+    world.once(asked=True)
+    assert len(world.times) == 5
+    assert world.snapshot.usage.free_at == world.times[0] + 300
+
+
+def test_failures_are_tried_again_more_and_more_seldom(world):
+    world.answer(*[BAD] * 6 + [GOOD])
+    world.pass_time(HOUR)
+    assert world.gaps()[:8] == [30, 60, 120, 240, 300, 300, 30, 30]
+    assert world.failure is None
+
+
+def test_the_profile_is_asked_once_a_day(world):
+    world.pass_time(MINUTE, asked=True)
+    world.now += DAY - 2 * MINUTE
+    world.once(asked=True)
+    assert len(world.server.wait_for(1, PROFILE)) == 1
+    world.now += 2 * MINUTE
+    world.once()
+    assert len(world.server.wait_for(2, PROFILE)) == 2
+
+
+def test_a_profile_that_fails_leaves_the_numbers_alone(world):
+    world.server.answer(PROFILE, BAD, Reply(body=captures.PROFILE))
+    world.once()
+    assert world.snapshot.profile.failure.code == 'server_error' and world.failure is None
+    world.pass_time(MINUTE)
+    assert world.snapshot.profile.value.name == 'Jane Doe'
+
+
+def test_what_is_told(world):
+    start = world.now
+    world.once()
+    assert [(reading.source, reading.failure) for reading in world.told] == [
+        ('identity', None), ('login', None), ('usage', None), ('profile', None)]
+    usage = world.snapshot.usage
+    assert (usage.at, usage.next_at, usage.free_at) == (start, start + 30, 0)
+    assert account_of(world.snapshot).name == 'Jane Doe'
+    world.once()
+    assert len(world.told) == 4, 'nothing new, nothing told'
+
+
+# --- 429 ---
+
+@pytest.mark.parametrize('retry_after, gaps', [
+    (None, [60, 120, 240, 480]), (0, [60, 120, 240, 480]), (6, [60, 120, 240, 480]),
+    (200, [200, 200, 240, 480]), (720, [720, 720, 720, 720]), (1600, [1600]), (3600, [3600]),
+    (99999, [3600])])
+@pytest.mark.parametrize('asked', [False, True])
+def test_a_block_is_sat_out_and_doubles(world, retry_after, gaps, asked):
+    world.answer(limited(retry_after))
+    world.pass_time(sum(gaps) + 1, asked)
+    assert world.gaps() == gaps
+    assert world.failure == 'rate_limited'
+    assert world.snapshot.usage.free_at == world.snapshot.usage.next_at > world.now
+    assert world.server.requests[-1].path == USAGE, 'the profile is blocked too'
+
+
+def test_no_block_is_longer_than_an_hour(world):
+    world.answer(limited())
+    world.pass_time(8 * HOUR)
+    assert max(world.gaps()) == world.gaps()[-1] == HOUR
+
+
+def test_a_block_ends_with_a_good_reply_and_begins_short_again(world):
+    world.answer(limited(), limited(), GOOD, limited(), GOOD)
+    world.pass_time(5 * MINUTE)
+    assert world.gaps()[:4] == [60, 120, 30, 60]
+
+
+def test_a_new_token_lifts_the_block(world):
+    world.answer(limited(3600), GOOD)
+    world.pass_time(MINUTE)
+    assert (len(world.times), world.failure) == (1, 'rate_limited')
+    world.log_in('new')
+    world.once()
+    assert (len(world.times), world.failure) == (2, None)
+    assert world.server.requests[-2].headers['authorization'] == 'Bearer new'
+
+
+# --- tokens ---
+
+def test_a_refused_token_that_was_refreshed_meanwhile_is_tried_again_at_once(world):
+    def refresh(request):
+        world.log_in('new')
+        return REFUSED
+    world.server.answer(USAGE, GOOD, refresh, GOOD)
+    world.once()
+    world.now += 30
+    assert world.once() == 0
+    world.once()
+    assert not [reading for reading in world.told if reading.failure]
+    tokens = [r.headers['authorization'] for r in world.server.requests if r.path == USAGE]
+    assert tokens == ['Bearer ' + TOKEN] * 2 + ['Bearer new']
+
+
+def test_a_token_that_changes_with_every_refusal_keeps_to_the_budget(world):
+    def refresh(request):
+        world.times.append(world.now)
+        world.log_in('new%d' % len(world.times))
+        return REFUSED
+    world.server.answer(USAGE, refresh)
+    world.pass_time(20 * MINUTE)
+    assert world.gaps() == [0, 0, 0, 0, 300] * 3 + [0] * 4
+
+
+def test_a_refused_token_stays_refused_until_it_changes(world):
+    world.answer(REFUSED)
+    world.once()
+    assert world.failure == 'unauthorized'
+    world.answer(GOOD)
+    world.log_in('new')
+    world.now += 3
+    world.once()
+    assert world.failure is None
+
+
+def test_a_token_without_the_scope_is_not_tried_again(world):
+    world.answer(Reply(403, captures.ERROR_403_SCOPE))
+    world.pass_time(HOUR, asked=True)
+    assert (len(world.times), world.failure) == (1, 'forbidden_scope')
+    world.now += 2 * DAY
+    world.once(asked=True)
+    assert len(world.times) == 1
+    world.answer(GOOD)
+    world.log_in('new')
+    world.once()
+    assert (len(world.times), world.failure) == (2, None)
+
+
+def test_an_expired_token_makes_no_request(world):
+    world.log_in(expires_at=world.now + 299)
+    world.pass_time(MINUTE, asked=True)
+    assert (world.server.requests, world.failure) == ([], 'token_expired')
+
+
+def test_a_token_that_expires_on_the_way_keeps_the_numbers(world):
+    world.log_in(expires_at=world.now + 300 + 45)
+    world.pass_time(MINUTE + 1, asked=False)
+    assert world.gaps() == [30] and world.failure == 'token_expired'
+    assert has_numbers(world.snapshot) and world.snapshot.usage.at == world.times[-1]
+    world.log_in('new')
+    world.once()
+    assert world.failure is None and len(world.times) == 3
+
+
+# --- files ---
+
+def test_credentials_that_change_are_seen_by_the_next_look(world):
+    seen = []
+    for change, code in (
+            (lambda: None, None), (world.log_out, 'logged_out'), (world.log_in, None),
+            ((world.folder / '.credentials.json').unlink, 'no_credentials'), (world.log_in, None),
+            (lambda: world.write('.credentials.json', []), 'malformed'), (world.log_in, None)):
+        change()
+        world.once()
+        seen.append((world.failure, code))
+        assert has_numbers(world.snapshot), 'they are kept'
+    assert [got for got, _ in seen] == [wanted for _, wanted in seen]
+
+
+def test_a_half_written_identity_is_no_change(world):
+    world.once()
+    (world.folder / '.claude.json').write_text('{"oauthAcc')
+    world.once()
+    assert account_of(world.snapshot).email == 'jane@example.com'
+    assert len(world.times) == 1
+
+
+def test_no_login_is_looked_for_until_there_is_one(world):
+    world.log_out()
+    world.pass_time(MINUTE)
+    assert (world.server.requests, world.failure) == ([], 'logged_out')
+    assert len(world.told) == 1, 'the same reason is told once'
+    world.log_in()
+    world.once()
+    assert world.failure is None and len(world.times) == 1
+
+
+SOMEBODY_ELSE = {'account': {'uuid': 'b', 'full_name': 'Bob'}}
+
+
+@pytest.mark.parametrize('logs_out', [False, True])
+@pytest.mark.parametrize('reply, numbers', [
+    (Reply(body=captures.USAGE_ENTERPRISE), 0), (BAD, None)], ids=['good', 'bad'])
+def test_the_numbers_of_another_account_are_forgotten(world, logs_out, reply, numbers):
+    world.pass_time(4 * MINUTE)
+    assert len(world.snapshot.usage.value.limits) == 3
+    world.answer(reply)
+    world.server.answer(PROFILE, Reply(body=SOMEBODY_ELSE))
+    if logs_out:
+        world.log_out()
+        world.pass_time(MINUTE)
+    world.log_in('new', accountUuid='b', displayName='Bob')
+    world.now += 3
+    world.once()
+    assert world.times[-1] == world.now, 'another account has a budget of its own'
+    usage = world.snapshot.usage.value
+    assert (usage and len(usage.limits)) == numbers
+    assert account_of(world.snapshot).name == 'Bob'
+
+
+def test_the_numbers_of_another_organization_are_forgotten(world):
+    """One person may be in several, each with limits of its own."""
+    world.once()
+    world.answer(BAD)
+    profile = {'organization': {'name': 'Other Corp', 'organization_type': 'claude_team'}}
+    world.server.answer(PROFILE, Reply(body=profile))
+    world.log_in('new', organizationUuid='o', organizationName='Other Corp')
+    world.now += 40
+    world.once()
+    assert account_of(world.snapshot).organization == 'Other Corp'
+    assert not has_numbers(world.snapshot)
+
+
+# --- threads ---
+
+def next_failure(inbox):
+    """The next Reading with a failure, by its code."""
+    while True:
+        reading = inbox.get(timeout=20)
+        if reading.failure:
+            return reading.source, reading.failure.code, reading.failure.detail
+
+
+class Broken(Poller):
+    """One with a bug."""
+
+    def once(self, asked):
+        raise KeyError(TOKEN)
+
+
+@pytest.mark.parametrize('make', [
+    lambda inbox, folder: Broken(inbox, time.time),
+    lambda inbox, folder: CodePoller(inbox, time.time, None, {'CLAUDE_CONFIG_DIR': str(folder)})])
+def test_a_bug_is_told_and_the_thread_lives_on(make, world):
+    inbox = queue.Queue()
+    poller = make(inbox, world.folder)
+    poller.start()
+    for _ in range(3):
+        source, code, detail = next_failure(inbox)
+        assert (source, code) == ('usage', 'internal')
+        assert 'Error in line' in detail and 'SECRET' not in detail
+        assert poller.is_alive() and poller.daemon
+        poller.asked.set()
+
+
+def test_a_running_poller_hears_that_it_is_asked(world):
+    inbox = queue.Queue()
+    poller = CodePoller(inbox, time.time, Api(world.server.url),
+                        {'CLAUDE_CONFIG_DIR': str(world.folder)}, DAY)
+    poller.start()
+    world.server.wait_for(1, PROFILE)
+    poller.asked.set()
+    world.server.wait_for(2, USAGE)
+
+
+def test_the_demo_asks_nobody(tmp_path):
+    inbox = queue.Queue()
+    assert DemoPoller(inbox, lambda: 1e9).once(False) <= 5
+    snapshot = drain(inbox, Snapshot())
+    assert has_numbers(snapshot) and account_of(snapshot).badges == ('ENTERPRISE',)
