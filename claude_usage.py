@@ -32,6 +32,7 @@ import argparse
 import functools
 import json
 import locale
+import math
 import os
 import queue
 import re
@@ -110,6 +111,75 @@ PREFIXES = {'seven_day_': ('7-Day ', 7 * DAY), 'five_hour_': ('5-Hour ', 5 * HOU
 
 BADGES = {'enterprise': 'ENTERPRISE', 'team': 'TEAM', 'max': 'MAX', 'pro': 'PRO'}
 MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
+
+PACE_FOLDER = '~/.claude-pace-maker'
+PACE_SECONDS, PACE_ABSENT_SECONDS = 2, 60       # between two looks: where it is installed, or not
+PACE_STALE_SECONDS = 300                # a reset longer ago than this tells of a stale window
+PACE_AGREE_SECONDS = 60                 # resets of one account differ by less
+PACE_SHOW_SECONDS = 5                   # its deviation moves by a tenth in 18 seconds
+LOG_MOST = 16 << 20                     # bytes of a log that are read
+# What config.json may hold and what Pace Maker takes where it does not.
+PACE_DEFAULTS = {
+    'enabled': True, 'base_delay': 5, 'max_delay': 350, 'threshold_percent': 0,
+    'safety_buffer_pct': 95.0, 'preload_hours': 12.0, 'weekly_limit_enabled': True,
+    'five_hour_limit_enabled': True, 'subagent_reminder_enabled': True,
+    'intent_validation_enabled': False, 'tdd_enabled': True, 'langfuse_enabled': False,
+    'danger_bash_enabled': True, 'cross_session_awareness_enabled': True,
+    'preferred_subagent_model': 'auto', 'hook_model': 'auto', 'log_level': 2,
+    'use_adaptive': True, 'algorithm': 'adaptive', 'poll_interval': 300, 'tempo_enabled': True,
+    'tempo_mode': '',
+}
+# The settings that are shown; hook models are an expression, told by its signs.
+PACE_SETTINGS = {
+    'subagent_reminder_enabled': 'Subagent reminder', 'intent_validation_enabled':
+    'Intent validation', 'tdd_enabled': 'TDD', 'langfuse_enabled': 'Langfuse',
+    'danger_bash_enabled': 'Danger bash', 'cross_session_awareness_enabled': 'Cross-session',
+    'preferred_subagent_model': 'Subagent model', 'hook_model': 'Hook model',
+    'log_level': 'Log level',
+}
+HOOK_SIGNS = {'->': 'competitive', '+': 'competitive', '*': 'random', '|': 'failover'}
+LOG_LEVELS = ('OFF', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
+TEMPOS = {'on': ('enabled', 'dim'), 'off': ('disabled', 'yellow'), 'auto': ('auto', '')}
+BLOCKAGES = {
+    'intent_validation': 'Intent Validation', 'intent_validation_tdd': 'Intent TDD',
+    'intent_validation_cleancode': 'Clean Code', 'intent_validation_bug': 'Bug Detected',
+    'intent_validation_dangerbash': 'Danger Bash', 'intent_validation_deferred': 'IV Deferred',
+    'pacing_tempo': 'Pacing Tempo', 'pacing_quota': 'Pacing Quota', 'other': 'Other',
+}
+# Percent of a window that a dollar uses, by tier, until Pace Maker has measured it.
+COEFFICIENTS = {'5x': (0.0075, 0.0011), '20x': (0.001875, 0.000275)}
+# Tables of its databases: name -> (columns, the first of which must be there; the rest of the
+# query). What is read is what the panels can show of it; :entered is when its fallback began.
+USAGE_TABLES = {
+    'usage_snapshots': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
+                        'seven_day_resets_at', 'ORDER BY timestamp DESC LIMIT 1'),
+    'api_cache': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
+                  'seven_day_resets_at', 'LIMIT 1'),
+    'fallback_state_v2': ('state baseline_5h baseline_7d resets_at_5h resets_at_7d tier '
+                          'entered_at rollover_cost_5h rollover_cost_7d', 'LIMIT 1'),
+    'calibrated_coefficients': ('tier coefficient_5h coefficient_7d', ''),
+    'pacing_decisions': ('timestamp should_throttle delay_seconds',
+                         'ORDER BY timestamp DESC LIMIT 1'),
+    'blockage_events': ('timestamp category', 'WHERE timestamp > :now - 3600'),
+    'langfuse_metrics': ('bucket_timestamp sessions_count traces_count spans_count',
+                         'WHERE bucket_timestamp > :now - 86400'),
+    'secrets_metrics': ('bucket_timestamp secrets_masked_count',
+                        'WHERE bucket_timestamp > :now - 86400'),
+    'activity_events': ('timestamp event_code status',
+                        'WHERE timestamp > :now - 10 ORDER BY timestamp'),
+    'governance_events': ('timestamp event_type project_name feedback_text',
+                          'WHERE timestamp > :now - 3600 ORDER BY timestamp DESC LIMIT 200'),
+}
+COST_TABLES = {'accumulated_costs': ('timestamp cost_dollars', 'WHERE timestamp >= :entered')}
+LOAN_TABLES = {'api_cache': (USAGE_TABLES['api_cache'][0] + ' raw_response', 'LIMIT 1'),
+               'backoff_state': ('backoff_until', 'LIMIT 1')}
+AGENT_TABLES = {
+    'agents': ('last_seen agent_id session_id role subagent_type workspace_root start_time '
+               'ended_at', 'WHERE last_seen > :now - 1260 ORDER BY rowid'),
+    'agent_actions': ('id agent_id tool_name', 'ORDER BY id DESC LIMIT 600'),
+}
+ACTIVITY_SECONDS = 10
+AGENT_LIVE, AGENT_BUSY, AGENT_ENDED = 20 * MINUTE, 3 * MINUTE, MINUTE   # since seen, seen, ended
 
 LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
 WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
@@ -257,11 +327,13 @@ UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3
 SECRET = re.compile(r'\bsk-(ant|lf)-[\w-]{8,}')    # a key or token, wherever it may come from
 UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrogates, unknowns
 MARKS = ('Mn', 'Me')
+PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
 
 # What stands for a glyph where only ASCII may be sent, cell for cell.
 ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-', '▎': '-', '▏': '-',
          '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
-         '…': '~', '⚠': '!', '↑': '^', '↓': 'v'}
+         '…': '~', '⚠': '!', '↑': '^', '↓': 'v', '←': '<', '→': '>', '✓': '+', '▸': '>',
+         '↳': '`'}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -289,6 +361,8 @@ def clean(text, most=TEXT_MOST):
     characters go, and so do keys and tokens; a letter keeps at most two combining marks, or curses
     drops the rest itself.
     """
+    if PLAIN.match(text):       # nearly all is; what follows costs a microsecond a character
+        return SECRET.sub('[secret]', ' '.join(text[:2 * most].split()))[:most].rstrip()
     text = UNFIT.sub('', ESCAPES.sub('', text[:16 * most]))
     kept, marks = [], 2         # 2: a mark at the very start has no letter to stand on
     for char in unicodedata.normalize('NFC', text):
@@ -407,6 +481,7 @@ class Usage(NamedTuple):
     """A reply of the usage endpoint."""
     limits: Tuple[Limit, ...]
     spend: Optional[Spend]
+    via: str = ''                   # whose request it was, if not ours
 
 
 class Account(NamedTuple):
@@ -427,6 +502,54 @@ class Login(NamedTuple):
 
     def __repr__(self):
         return 'Login(token=..., expires_at=%r)' % (self.expires_at,)
+
+
+class PaceUsage(NamedTuple):
+    """The utilization that Pace Maker works from."""
+    five_hour_used: float
+    five_hour_resets_at: Optional[float]
+    seven_day_used: float
+    seven_day_resets_at: Optional[float]
+    at: float
+    estimated: bool = False
+
+
+class Agent(NamedTuple):
+    """One agent of the tree."""
+    workspace: str
+    session: str
+    name: str
+    is_root: bool
+    seen: float
+    ended: Optional[float]
+    tools: Tuple[str, ...]          # the last three, newest first
+
+
+class PaceMaker(NamedTuple):
+    """What Pace Maker's files tell, nothing secret among it.
+
+    Events are tuples that begin with their time, for the clock alone lets them go by; None where
+    there is no such table.
+    """
+    config: dict                            # the keys of PACE_DEFAULTS that config.json sets
+    is_modern: bool                         # of a release from 2.0 on
+    usage: Optional[PaceUsage] = None
+    decided: Optional[Tuple[float, bool, int]] = None   # when, throttling, seconds
+    blockages: Optional[tuple] = None       # (at, category)
+    langfuse: Optional[tuple] = None        # (at, sessions, traces, spans)
+    secrets: Optional[tuple] = None         # (at, how many were masked)
+    activity: tuple = ()                    # (at, code, colour)
+    governance: tuple = ()                  # (at, type, project, words), newest first
+    errors: Optional[tuple] = None          # (at,) of the error lines in its log
+    agents: Tuple[Agent, ...] = ()
+    version: str = ''
+
+
+class Loan(NamedTuple):
+    """What Pace Maker's own requests of the usage endpoint tell us."""
+    usage: Optional[Usage]
+    at: float
+    blocked_until: float            # 0.0: it is not blocked
 
 
 class Reading(NamedTuple):
@@ -454,6 +577,7 @@ class Snapshot(NamedTuple):
     login: Known = Known()      # Account, from the credentials
     profile: Known = Known()    # Account, from the service
     usage: Known = Known()      # Usage
+    pace_maker: Known = Known()     # PaceMaker, None where it is not installed
 
 
 def absorb(snapshot, reading):
@@ -466,7 +590,7 @@ def absorb(snapshot, reading):
     else:
         new = Known(value, at, None, next_at, free_at)
     if source == 'identity' and value and old.value and value.uuid != old.value.uuid:
-        snapshot = Snapshot(login=snapshot.login)
+        snapshot = Snapshot(login=snapshot.login, pace_maker=snapshot.pace_maker)
     return snapshot._replace(**{source: new})
 
 
@@ -707,6 +831,143 @@ def parse_login(document):
                          tier=text(login.get('rateLimitTier'))))
 
 
+def parse_pace_config(document):
+    """The keys of PACE_DEFAULTS in config.json, checked. SourceError malformed."""
+    if not isinstance(document, dict):
+        raise SourceError('malformed', 'config.json is no object')
+    config = {}
+    for key, default in PACE_DEFAULTS.items():
+        value = document.get(key)
+        kinds = (int, float) if type(default) in (int, float) else type(default)
+        if value is None:
+            continue
+        if (not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
+                or isinstance(value, float) and not abs(value) < 1e15):
+            raise SourceError('malformed', 'config.json: %s is of a wrong type' % key)
+        config[key] = clean(value) if isinstance(value, str) else value
+    return config
+
+
+def parse_pace_usage(row):
+    """The PaceUsage in a row of usage_snapshots or api_cache."""
+    return PaceUsage(number(row['five_hour_util'], 'five_hour_util') or 0.0,
+                     moment(row['five_hour_resets_at'], 'five_hour_resets_at'),
+                     number(row['seven_day_util'], 'seven_day_util') or 0.0,
+                     moment(row['seven_day_resets_at'], 'seven_day_resets_at'),
+                     number(row['timestamp'], 'timestamp') or 0.0)
+
+
+def parse_pace_maker(config, tables, errors, version, now):
+    """The PaceMaker in what was read of its files."""
+    decided = events(tables, 'pacing_decisions', integer, integer)
+    if decided and None in tables['pacing_decisions'][0].values():
+        decided = None
+    return PaceMaker(
+        config, 'api_cache' in tables, pace_usage(tables, now),
+        (decided[0][0], bool(decided[0][1]), decided[0][2]) if decided else None,
+        events(tables, 'blockage_events', text),
+        events(tables, 'langfuse_metrics', integer, integer, integer),
+        events(tables, 'secrets_metrics', integer),
+        events(tables, 'activity_events', text, text) or (),
+        events(tables, 'governance_events', text, text, long_text) or (),
+        errors, parse_agents(tables), version)
+
+
+def integer(value):
+    """A count; null is none."""
+    return value if type(value) is int else int(number(value, 'a count') or 0)
+
+
+def long_text(value):
+    return clean(value, 2000) if isinstance(value, str) else ''
+
+
+def events(tables, name, *kinds):
+    """The rows of a table as tuples of a time and of values of these kinds; None without it."""
+    rows = tables.get(name)
+    return rows if rows is None else tuple(
+        (number(at, 'a time') or 0.0, *(kind(value) for kind, value in zip(kinds, values)))
+        for at, *values in (row.values() for row in rows))
+
+
+def parse_loan(tables):
+    """The Loan in Pace Maker's last reply and in what it knows of a block."""
+    blocked = [integer(row['backoff_until']) for row in tables.get('backoff_state') or ()]
+    try:
+        usage, at = parse_cache(tables.get('api_cache') or ())
+    except SourceError:
+        usage, at = None, 0.0       # an odd reply does not lift the block
+    return Loan(usage, at, max(blocked, default=0))
+
+
+def parse_cache(rows):
+    """(Usage, when) of the row of api_cache: of the whole reply where it has that."""
+    for row in rows:
+        whole = row['raw_response']
+        usage = parse_usage(parse_json(whole.encode()) if isinstance(whole, str) else {
+            key: {'utilization': row[key + '_util'], 'resets_at': row[key + '_resets_at']}
+            for key in ('five_hour', 'seven_day')})
+        return usage._replace(via='Pace Maker'), number(row['timestamp'], 'timestamp') or 0.0
+    return None, 0.0
+
+
+def parse_agents(tables):
+    """The Agents in the session registry, by workspace and session, roots first."""
+    tools = {}
+    for action in tables.get('agent_actions') or ():
+        names = tools.setdefault(action['agent_id'], [])
+        if len(names) < 3:
+            names.append(text(action['tool_name']))
+    agents = (Agent(text(row['workspace_root']), clean(str(row['session_id'])),
+                    text(row['subagent_type']) or clean(str(row['agent_id']))[:8],
+                    row['role'] == 'root', moment(row['last_seen'], 'last_seen') or 0.0,
+                    moment(row['ended_at'], 'ended_at'),
+                    tuple(tools.get(row['agent_id'], ())[:3]))
+              for row in tables.get('agents') or ())
+    return tuple(sorted(agents, key=lambda agent: (agent[:2], not agent.is_root)))
+
+
+def pace_usage(tables, now):
+    """The PaceUsage to work from: its estimate while it has no access, else its latest reply."""
+    fallback = tables.get('fallback_state_v2')
+    if fallback and fallback[0]['state'] == 'fallback':
+        return estimate(fallback[0], tables.get('calibrated_coefficients') or (),
+                        tables.get('accumulated_costs') or (), now)
+    rows = tables.get('api_cache') or tables.get('usage_snapshots')
+    return parse_pace_usage(rows[0]) if rows else None
+
+
+def estimate(state, calibrated, costs, now):
+    """Pace Maker's own estimate from what was spent since its API access was blocked."""
+    tier = '20x' if '20x' in str(state['tier']) else '5x'
+    measured = next((row for row in calibrated if row['tier'] == state['tier']), {})
+    entered, windows = number(state['entered_at'], 'entered_at') or 0.0, []
+    costs = [(number(row['timestamp'], 'timestamp') or 0.0,
+              number(row['cost_dollars'], 'cost') or 0) for row in costs]
+    for index, (key, seconds) in enumerate((('5h', 5 * HOUR), ('7d', 7 * DAY))):
+        coefficient = number(measured.get('coefficient_' + key), 'coefficient')
+        if coefficient is None:
+            coefficient = COEFFICIENTS[tier][index]
+        windows += estimate_window(
+            number(state['baseline_' + key], 'baseline') or 0,
+            moment(state['resets_at_' + key], 'resets_at'),
+            number(state['rollover_cost_' + key], 'rollover_cost'),
+            seconds, coefficient, [cost for cost in costs if cost[0] >= entered], now)
+    return PaceUsage(*windows, at=max([at for at, _ in costs] + [entered]), estimated=True)
+
+
+def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, now):
+    """(percent, resets_at) of one window: its baseline and what the costs since have used."""
+    spent = sum(cost for _, cost in costs)
+    if resets_at is not None and resets_at <= now:
+        boundary = resets_at + (now - resets_at) // seconds * seconds
+        spent = sum(cost for at, cost in costs if at >= boundary)
+        baseline, resets_at = 0, boundary + seconds
+    elif rollover is not None:
+        baseline, spent = 0, max(0, spent - rollover)
+    return min(100, baseline + spent * coefficient * 100), resets_at
+
+
 # ---- 6. Reckoning ------------------------------------------------------------------------------
 
 def percent_shown(used):
@@ -830,6 +1091,228 @@ def doubled(first, times, most):
     return min(first * 2 ** min(times - 1, 30), most)
 
 
+class PacingDecision(NamedTuple):
+    """What Pace Maker decides. Percents 0..100 and beyond; a delay is per tool use."""
+    throttling: bool
+    delay_seconds: int
+    window: Optional[str]                   # the constrained one: '5-hour', '7-day' or None
+    deviation: float                        # of that window: used - target, in percent points
+    five_hour_target: float
+    seven_day_target: float
+    stale: bool                             # a window's reset is long past: no longer counted
+    strategy: Optional[str]
+    algorithm: str                          # 'adaptive' or 'legacy'
+    safe_allowance: Optional[float] = None
+    projected_unthrottled: Optional[float] = None   # utilization at the reset, at this pace ...
+    projected_throttled: Optional[float] = None     # ... and with the delay
+
+
+def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_day_resets_at,
+                    config, now):
+    """The PacingDecision of Pace Maker's own engine, after its releases 1.0 to 2.34.
+
+    Percents and epoch seconds, None for a window that has not started; `config` is its parsed
+    config.json. `tests/pacing-*.jsonl` are cases computed by the engine itself.
+    """
+    legacy = config.get('algorithm') == 'legacy' or config.get('use_adaptive') is False
+    target_of = legacy_target if legacy else adaptive_target
+    windows, targets, stale = [], [], False
+    for name, used, resets_at, seconds, switch in (
+            ('5-hour', five_hour_used, five_hour_resets_at, 5 * HOUR, 'five_hour_limit_enabled'),
+            ('7-day', seven_day_used, seven_day_resets_at, 7 * DAY, 'weekly_limit_enabled')):
+        passed = not legacy and resets_at is not None and now - resets_at > PACE_STALE_SECONDS
+        stale = stale or passed
+        active = resets_at is not None and not passed
+        targets.append(target_of(resets_at, seconds, config, now) if active else 0.0)
+        if active and setting(config, switch):
+            windows.append((used - targets[-1], name, used, resets_at, seconds))
+    algorithm = 'legacy' if legacy else 'adaptive'
+    if not windows:
+        return PacingDecision(False, 0, None, 0.0, *targets, stale,
+                              'legacy' if legacy else None, algorithm)
+    deviation, name, used, resets_at, seconds = max(windows, key=lambda window: window[0])
+    if legacy:
+        delay, *told = legacy_delay(deviation, config), 'legacy'
+    else:
+        delay, *told = adaptive_delay(used, resets_at, seconds, targets[name == '7-day'],
+                                      config, now)
+    strategy, *more = told
+    return PacingDecision(delay > 0, delay, name, deviation, *targets, stale, strategy, algorithm,
+                          *more)
+
+
+def setting(config, key):
+    """A value of Pace Maker's config.json, or what it takes where there is none."""
+    return config.get(key, PACE_DEFAULTS[key])
+
+
+def weekday_seconds(start, end):
+    """Seconds of Monday to Friday (UTC) from start to end, whole ones of each day."""
+    total, day, end = 0, start // DAY * DAY, max(start, end)
+    while day < end:
+        if (day // DAY + 3) % 7 < 5:        # the epoch began on a Thursday
+            total += int(min(end, day + DAY) - max(start, day))
+        day += DAY
+    return total
+
+
+def elapsed_percent(resets_at, seconds, now):
+    """How much of a window has passed: by the clock, or for the 7-day one by its weekdays."""
+    start = resets_at - seconds
+    if seconds < DAY:
+        return 100 * min(max(now - start, 0), seconds) / seconds
+    total = weekday_seconds(start, resets_at)
+    return 100 * weekday_seconds(start, now) / total if total else 0.0
+
+
+def adaptive_target(resets_at, seconds, config, now):
+    """Percent that may be used by now: what has elapsed, with a preload at the start."""
+    start, elapsed = resets_at - seconds, elapsed_percent(resets_at, seconds, now)
+    if seconds < DAY:
+        return 10.0 if elapsed <= 10 else elapsed
+    total, preload = weekday_seconds(start, resets_at), setting(config, 'preload_hours')
+    if not total:
+        return 100.0
+    if preload > 0 and weekday_seconds(start, now) <= preload * HOUR:
+        return 100 * preload * HOUR / total
+    return elapsed
+
+
+def legacy_target(resets_at, seconds, config, now):
+    """Percent that may be used by now: logarithmic for 5 hours, in proportion for 7 days."""
+    elapsed = min(max(1 - (resets_at - now) / seconds, 0), 1)
+    return 100 * (math.log(1 + elapsed * (math.e - 1)) if seconds < DAY else elapsed)
+
+
+def legacy_delay(deviation, config):
+    """Seconds per tool use, which grow with the deviation beyond the threshold."""
+    beyond = deviation - setting(config, 'threshold_percent')
+    if beyond <= 0:
+        return 0
+    most = setting(config, 'max_delay')
+    return int(min(max(setting(config, 'base_delay') * (1 + 2 * beyond), 5), most))
+
+
+def adaptive_delay(used, resets_at, seconds, target, config, now):
+    """(delay, strategy, safe allowance, projection without the delay, projection with it)."""
+    most, buffer = setting(config, 'max_delay'), setting(config, 'safety_buffer_pct')
+    safe = target * buffer / 100
+    left = max(0, resets_at - now) / HOUR
+    weekend = (now // DAY + 3) % 7 >= 5
+    if used > safe and (weekend or left <= 0):
+        return most, 'emergency', safe, used, used
+    hours = elapsed_percent(resets_at, seconds, now) / 100 * seconds / HOUR
+    burn = used / hours if hours else 0
+    unthrottled = used + burn * left
+    if used <= safe:
+        return 0, 'none', safe, unthrottled, unthrottled
+    wanted = (buffer - used) / left if used < buffer else (100 - used) / left * 0.5
+    delay = delay_for(wanted / burn if burn else 1, left, setting(config, 'base_delay'), most)
+    throttled = used + wanted * left
+    if delay <= setting(config, 'base_delay'):
+        return 0, 'none', safe, unthrottled, throttled
+    strategies = ((5, 'minimal'), (20, 'gradual'), (float('inf'), 'aggressive'))
+    strategy = next(name for most_over, name in strategies if used - safe < most_over)
+    return delay, 'emergency' if delay >= most else strategy, safe, unthrottled, throttled
+
+
+def delay_for(ratio, left, least, most):
+    """Seconds that slow the pace down to `ratio` of itself, with `left` hours to go."""
+    if ratio >= 0.95:
+        delay = least if ratio < 1 else 0
+    elif ratio <= 0:
+        delay = most
+    else:
+        slowing = 60 if left < 1 else 40 if left < 3 else 20
+        delay = int(least * (1 / ratio - 1) * slowing)
+    return min(max(delay, least), most)
+
+
+def same_account(ours, theirs):
+    """Whether two Usages can be one account's: their windows end together, or neither runs."""
+    def agree(key):
+        ends = [next((limit.resets_at for limit in usage.limits if limit.id == key), None)
+                for usage in (ours, theirs)]
+        return ends[0] == ends[1] or (
+            None not in ends and abs(ends[0] - ends[1]) <= PACE_AGREE_SECONDS)
+    return all(map(agree, ('five_hour', 'seven_day')))
+
+
+class PaceStatus(NamedTuple):
+    """Pace Maker's state as it is shown, on the screen and in JSON."""
+    status: str                             # a key of PACE_WORDS
+    reason: str = ''
+    tempo: Optional[str] = None             # a key of TEMPOS
+    throttling: Optional[bool] = None
+    delay_seconds: Optional[int] = None
+    window: Optional[str] = None
+    target: Optional[float] = None          # percent, of the 5-hour window where there is none
+    deviation: Optional[float] = None       # percent points
+    budget: str = ''                        # the deviation in words
+    algorithm: Optional[str] = None
+    strategy: Optional[str] = None
+    stale: Optional[bool] = None
+    estimated: Optional[bool] = None
+    at: Optional[float] = None              # of the utilization
+    stale_windows: Tuple[str, ...] = ()     # those whose reset is long past
+
+
+PACE_WORDS = {'throttling': '⚠ THROTTLING', 'on_pace': '✓ ON PACE', 'inactive': 'INACTIVE',
+              'error': 'ERROR', 'no_data': 'No usage data yet'}
+
+
+def pace_status(snapshot, now):
+    """The PaceStatus, with our utilization where it is the newer; None if not installed."""
+    known = snapshot.pace_maker
+    if known.failure:
+        return PaceStatus('error', message(known.failure, None, now))
+    if not known.value:
+        return None
+    pace = known.value
+    tempo = setting(pace.config, 'tempo_mode')
+    if tempo not in TEMPOS:
+        tempo = 'on' if setting(pace.config, 'tempo_enabled') else 'off'
+    usage = newer_usage(pace.usage, snapshot.usage)
+    if not setting(pace.config, 'enabled') or not usage:
+        return PaceStatus('no_data' if setting(pace.config, 'enabled') else 'inactive', '', tempo)
+    decision = pacing_decision(*usage[:4], pace.config, now)
+    throttling, delay = decision.throttling, decision.delay_seconds
+    interval = pace.config.get('poll_interval', 300 if pace.is_modern else 60)
+    if pace.decided and 0 <= now - pace.decided[0] < interval:
+        _, throttling, delay = pace.decided     # what the hooks go on applying until then
+    target = (decision.seven_day_target if decision.window == '7-day'
+              else decision.five_hour_target)
+    return PaceStatus('throttling' if throttling else 'on_pace', '', tempo, throttling, delay,
+                      decision.window, target, decision.deviation, budget_words(decision, target),
+                      decision.algorithm, decision.strategy, decision.stale, usage.estimated,
+                      usage.at, stale_windows(usage, now, decision))
+
+
+def stale_windows(usage, now, decision):
+    """Which windows a decision has left out, by their names."""
+    ends = (('5-Hour', usage.five_hour_resets_at), ('7-Day', usage.seven_day_resets_at))
+    return tuple(name for name, at in ends if decision.stale and at is not None
+                 and now - at > PACE_STALE_SECONDS)
+
+
+def newer_usage(theirs, ours):
+    """Pace Maker's PaceUsage or, made of our own reply, the newer of the two; None without any."""
+    if not ours.value or (theirs and ours.at <= theirs.at):
+        return theirs
+    windows = {limit.id: (limit.used, limit.resets_at) for limit in ours.value.limits}
+    nothing = 0.0, None
+    return PaceUsage(*windows.get('five_hour', nothing), *windows.get('seven_day', nothing),
+                     at=ours.at)
+
+
+def budget_words(decision, target):
+    if decision.deviation > 0:
+        return 'over budget'
+    used = decision.deviation + target
+    inside = decision.safe_allowance is not None and used > decision.safe_allowance
+    return 'inside safety buffer' if inside else 'under budget'
+
+
 # ---- 7. Sources --------------------------------------------------------------------------------
 
 def config_path(env, name):
@@ -840,12 +1323,17 @@ def config_path(env, name):
     return os.path.expanduser('~/.claude.json')
 
 
+def regular(path):
+    """`path`, if that is a regular file: opening a pipe would wait for its other end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(0, 'not a regular file')
+    return path
+
+
 def read_json(path, what):
     """The document in a file, or None if there is no such file. SourceError malformed."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):     # opening a pipe would wait for a writer
-            raise SourceError('malformed', what + ': not a regular file')
-        with open(path, encoding='utf-8-sig') as file:
+        with open(regular(path), encoding='utf-8-sig') as file:
             return json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -929,6 +1417,12 @@ def file_stamp(path):
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def are_old(stamps, now):
+    """Whether a further change would show in the stamps: files' clocks tick but now and then."""
+    newest = max(stamp[0] for stamp in stamps if stamp) / 1e9
+    return not newest <= now < newest + PACE_SECONDS
 
 
 def fingerprint(token):
@@ -1163,6 +1657,160 @@ def retry_after(fields, now):
         return None
 
 
+TRIES = 8                       # hooks open and close the files many times a second
+READING = threading.Lock()      # closing a file drops the locks that this process has on it
+SIBLINGS = ('', '-wal', '-shm', '-journal')
+
+
+def read_only(path, read):
+    """`read(connection)` on another program's SQLite file, of which nothing is changed or left.
+
+    SourceError locked or malformed. What may pass by itself is tried again.
+    """
+    import sqlite3
+    name = os.path.basename(path)
+    for left in reversed(range(TRIES)):
+        try:
+            with READING:
+                return read_once(sqlite3, path, read)
+        except SourceError as error:
+            raise SourceError(error.failure.code, '%s: %s' % (name, error.failure.detail))
+        except sqlite3.DatabaseError as error:
+            words, code = clean(str(error)), 'malformed'
+            if 'locked' in words:           # has cost its time already
+                left, code = 0, 'locked'
+        except OSError as error:
+            words, code = error.strerror, 'malformed'
+        if not left:
+            raise SourceError(code, '%s: %s' % (name, words))
+
+
+def read_once(sqlite3, path, read):
+    """One try; sqlite3.DatabaseError and OSError may pass by themselves."""
+    with open(regular(path), 'rb') as file:
+        header = file.read(100)
+    stamps = [file_stamp(path + end) for end in SIBLINGS]
+    how = way_to_open(header, *map(bool, stamps[1:3]))
+    try:
+        found = (query_copy if how == 'copy' else query)(sqlite3, path, how, read)
+    except sqlite3.OperationalError as error:
+        if 'readonly' not in str(error):
+            raise
+        found = query_copy(sqlite3, path, how, read)    # a dead writer's journal wants undoing
+        how = 'copy'
+    if ('immutable' in how or how == 'copy') and stamps != [
+            file_stamp(path + end) for end in SIBLINGS]:
+        raise sqlite3.OperationalError('it changed while it was read')
+    return found
+
+
+def query_copy(sqlite3, path, _, read):
+    """The same on a private copy of the file and of what stands beside it."""
+    import shutil
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        for end in ('', '-wal', '-journal'):
+            if os.path.exists(path + end):
+                shutil.copyfile(path + end, os.path.join(folder, 'copy' + end))
+        return query(sqlite3, os.path.join(folder, 'copy'), 'mode=rw', read)
+
+
+def way_to_open(header, has_wal, has_shm):
+    """The URI parameters that read a SQLite file without a trace, or 'copy'.
+
+    By the header's two format bytes: 1 rollback journal, 2 WAL. `mode=ro` alone would create a
+    `-shm` beside a WAL file, and `immutable` reads one that is being written wrongly.
+    SourceError malformed if it is no SQLite file.
+    """
+    if header[:16] != b'SQLite format 3\0' or len(header) < 100:
+        what = 'it is empty' if not header else 'it is no database'
+        raise SourceError('malformed', what)
+    if header[18:20] != b'\2\2':
+        return 'mode=ro'
+    if not has_wal:
+        return 'mode=ro&immutable=1'
+    return 'mode=ro&readonly_shm=1' if has_shm else 'copy'
+
+
+def query(sqlite3, path, how, read):
+    """`read(connection)` on the file opened with the URI parameters `how`."""
+    from urllib.parse import quote
+    connection = sqlite3.connect('file:%s?%s' % (quote(os.fsencode(path)), how), uri=True,
+                                 timeout=1, isolation_level=None)
+    connection.text_factory = functools.partial(str, encoding='utf-8', errors='replace')
+    try:
+        return read(connection)
+    finally:
+        connection.close()
+
+
+def read_tables(connection, tables, **parameters):
+    """name -> rows as dicts, of those tables that are there; a missing column is None.
+
+    SourceError malformed where the first column is missing: it is another table.
+    """
+    found = {}
+    for name, (columns, rest) in tables.items():
+        there = [row[1] for row in connection.execute('PRAGMA table_info(%s)' % name).fetchall()]
+        columns = columns.split()
+        if there and columns[0] not in there:
+            raise SourceError('malformed', 'table %s has other columns' % name)
+        if there:
+            names = ', '.join(name if name in there else 'NULL' for name in columns)
+            rows = connection.execute('SELECT %s FROM %s %s' % (names, name, rest), parameters)
+            found[name] = [dict(zip(columns, row)) for row in rows.fetchall()]
+    return found
+
+
+def read_pace_tables(folder, now):
+    """The rows of USAGE_TABLES, COST_TABLES and AGENT_TABLES, as far as there are such."""
+    def read_usage(connection):
+        found = read_tables(connection, USAGE_TABLES, now=now)
+        state = next(iter(found.get('fallback_state_v2') or ()), {})
+        if state.get('state') == 'fallback':
+            found.update(read_tables(connection, COST_TABLES, entered=state['entered_at'] or 0))
+        return found
+
+    tables = {}
+    for name, read in (('usage.db', read_usage), ('session_registry.db', lambda connection:
+                                                  read_tables(connection, AGENT_TABLES, now=now))):
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            tables.update(read_only(path, read))
+    return tables
+
+
+def pace_logs(folder, now):
+    """The paths of the logs of today and yesterday."""
+    return [os.path.join(folder, time.strftime('pace-maker-%Y-%m-%d.log', time.localtime(at)))
+            for at in (now, now - DAY)]
+
+
+LOG_ERROR = re.compile(rb'^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] \[ERROR\]', re.MULTILINE)
+
+
+def read_log_errors(path, seen):
+    """Add a log's new error lines to `seen`, {path: (bytes read, ((time,), ...))}."""
+    try:
+        with open(regular(path), 'rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            start, times = seen.get(path, (max(0, size - LOG_MOST), ()))
+            if size < start:
+                start, times = 0, ()
+            file.seek(start)
+            data = file.read()
+    except OSError:
+        return
+    data = data[:data.rfind(b'\n') + 1]
+    for match in LOG_ERROR.finditer(data):
+        try:
+            told = time.strptime(match.group(1).decode(), '%Y-%m-%d %H:%M:%S')
+        except ValueError:
+            continue
+        times += ((time.mktime(told),),)
+    seen[path] = start + len(data), times
+
+
 # ---- 8. Pollers --------------------------------------------------------------------------------
 
 class Poller(threading.Thread):
@@ -1176,6 +1824,7 @@ class Poller(threading.Thread):
         super().__init__(daemon=True)
         self.inbox, self.clock = inbox, clock
         self.asked = threading.Event()
+        self.told = {}
 
     def once(self, asked):
         """Ask what is due, all that may be if `asked`; return the seconds to wait then."""
@@ -1203,6 +1852,12 @@ class Poller(threading.Thread):
     def tell(self, source, value=None, failure=None, next_at=None, free_at=None):
         self.inbox.put(Reading(source, self.clock(), value, failure, next_at, free_at))
 
+    def tell_change(self, source, value, failure):
+        """Tell what differs from what was told last."""
+        if self.told.get(source) != (value, failure):
+            self.told[source] = value, failure
+            self.tell(source, value, failure)
+
 
 class CodePoller(Poller):
     """Claude Code's account: identity and login from its files, usage and profile by network."""
@@ -1210,14 +1865,16 @@ class CodePoller(Poller):
     # source -> (path, parser)
     ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
 
-    def __init__(self, inbox, clock, api, env, interval=USAGE_SECONDS):
+    def __init__(self, inbox, clock, api, env, interval=USAGE_SECONDS, pace_folder=''):
         super().__init__(inbox, clock)
-        self.api, self.env = api, env
+        self.api, self.env, self.pace_folder = api, env, pace_folder
         self.intervals = {'usage': interval, 'profile': PROFILE_SECONDS}
         self.history = ()
         self.login = None
-        self.stamps = self.identity_stamp = None
-        self.told = {}
+        self.stamps = self.identity_stamp = self.pace_stamps = None
+        self.since = 0.0                    # this account's replies are younger
+        self.own = None                     # the Usage of our own last reply
+        self.held_until = 0.0               # Pace Maker is blocked until then
 
     def look_at_login(self):
         """Read identity and login anew, and tell them where they have changed."""
@@ -1245,7 +1902,8 @@ class CodePoller(Poller):
             return                          # logged out: the numbers are still that account's
         old = self.told.get('identity', (None, None))[0]
         if old and old.uuid != identity.uuid:
-            self.history = ()               # another account has a budget of its own
+            self.history, self.own = (), None   # another account has a budget of its own
+            self.since = self.clock()
         self.tell_change('identity', identity, None)
 
     def file_stamps(self):
@@ -1254,18 +1912,48 @@ class CodePoller(Poller):
                  for name in ('.credentials.json', '.claude.json')]
         return files, self.clock() // MINUTE if MACOS else 0
 
-    def tell_change(self, source, value, failure):
-        if self.told.get(source) != (value, failure):
-            self.told[source] = value, failure
-            self.tell(source, value, failure)
-
     def once(self, asked):
         if not self.login or self.stamps != self.file_stamps():
             self.look_at_login()
         if not self.login:
             return WATCH_SECONDS
+        self.borrow()
         waits = [self.ask(source, asked and source == 'usage') for source in self.ENDPOINTS]
         return min(WATCH_SECONDS, *waits)
+
+    def borrow(self):
+        """Take Pace Maker's reply if it is younger than ours; keep still while it is blocked.
+
+        It may be another account's, so it must agree with ours as soon as we have one.
+        """
+        path, now = os.path.join(self.pace_folder, 'usage.db'), self.clock()
+        stamps = [file_stamp(path + end) for end in ('', '-wal')]
+        if not stamps[0] or stamps == self.pace_stamps:
+            return
+        self.pace_stamps = stamps if are_old(stamps, now) else None
+        try:
+            loan = parse_loan(read_only(path, lambda connection: read_tables(
+                connection, LOAN_TABLES)))
+        except SourceError:
+            self.pace_stamps = None
+            return                          # told where Pace Maker is shown
+        newest = max((old.at for old in self.history if old.source == 'usage'),
+                     default=self.since)
+        if self.own and loan.usage and not same_account(self.own, loan.usage):
+            return
+        self.held_until = min(loan.blocked_until, now + BLOCK_MOST)
+        if loan.usage and newest < loan.at <= now:
+            self.note(Attempt('usage', fingerprint(self.login.token), loan.at, 'ok'), loan.usage)
+        if self.held_until > now:
+            self.tell('usage', None, Failure('rate_limited'), self.held_until, self.held_until)
+
+    def note(self, attempt, value=None, failure=None):
+        """Add an attempt to the history, and tell what came of it; return when the next is."""
+        self.history = self.history[-50:] + (attempt,)
+        plan = self.plan(attempt.source)
+        times = (at if at < float('inf') else None for at in plan)
+        self.inbox.put(Reading(attempt.source, attempt.at, value, failure, *times))
+        return plan.next_at
 
     def ask(self, source, asked):
         """Make the request if it is due and there is a login; return the seconds to the next."""
@@ -1279,18 +1967,19 @@ class CodePoller(Poller):
         value, failure = self.request(source, login)
         attempt = Attempt(source, fingerprint(login.token), self.clock(),
                           failure.code if failure else 'ok', failure and failure.retry_after)
-        self.history = self.history[-50:] + (attempt,)
         if failure and failure.code == 'unauthorized':
             self.look_at_login()
             if self.login and self.login.token != login.token:
+                self.history += (attempt,)
                 return 0                    # Claude Code refreshed it meanwhile: again at once
-        plan = self.plan(source)
-        self.tell(source, value, failure, *(at if at < float('inf') else None for at in plan))
-        return plan.next_at - attempt.at
+        if source == 'usage' and value:
+            self.own = value
+        return self.note(attempt, value, failure) - attempt.at
 
     def plan(self, source):
-        token = fingerprint(self.login.token) if self.login else ''
-        return next_poll(self.history, source, token, self.intervals[source], self.clock())
+        token, now = fingerprint(self.login.token) if self.login else '', self.clock()
+        plan = next_poll(self.history, source, token, self.intervals[source], now)
+        return Plan(*(max(at, self.held_until) for at in plan))
 
     def request(self, source, login):
         """(value, failure) of one request."""
@@ -1302,6 +1991,60 @@ class CodePoller(Poller):
             return None, error.failure
 
 
+class PacePoller(Poller):
+    """Claude Pace Maker's files; nothing is read again while none of them has changed."""
+    source = 'pace_maker'
+
+    def __init__(self, inbox, clock, folder):
+        super().__init__(inbox, clock)
+        self.folder = folder
+        self.stamps, self.expires_at = None, 0.0
+        self.errors = {}            # of each log: the bytes read, and (time,) of its errors
+
+    def once(self, asked):
+        now, stamps = self.clock(), self.file_stamps()
+        if not stamps[0]:
+            self.stamps = None
+            self.tell_change('pace_maker', None, None)
+            return PACE_ABSENT_SECONDS
+        if stamps == self.stamps and now < self.expires_at:
+            return PACE_SECONDS
+        self.stamps = stamps if are_old(stamps, now) else None
+        try:
+            self.tell_change('pace_maker', self.read(now), None)
+        except SourceError as error:
+            self.stamps = None
+            code, detail, _ = error.failure
+            if code == 'bad_reply':
+                code = 'malformed'
+            self.tell_change('pace_maker', None, Failure(code, detail))
+        return PACE_SECONDS
+
+    def file_stamps(self):
+        names = ('config.json', 'usage.db', 'usage.db-wal', 'session_registry.db',
+                 'session_registry.db-wal')
+        return [file_stamp(os.path.join(self.folder, name)) for name in names] + [
+            file_stamp(path) for path in pace_logs(self.folder, self.clock())]
+
+    def read(self, now):
+        """The PaceMaker in the files now."""
+        document = read_json(os.path.join(self.folder, 'config.json'), 'config.json')
+        logs = pace_logs(self.folder, now)
+        for path in logs:
+            read_log_errors(path, self.errors)
+        errors = sum((self.errors.get(path, (0, ()))[1] for path in logs), ())
+        pace = parse_pace_maker(
+            parse_pace_config(document), read_pace_tables(self.folder, now),
+            errors if any(path in self.errors for path in logs) else None,
+            text(document.get('version')), now)
+        self.expires_at = float('inf')
+        if pace.usage and pace.usage.estimated:     # the clock takes it on to the next window
+            self.expires_at = min(filter(None, (pace.usage.five_hour_resets_at,
+                                                pace.usage.seven_day_resets_at)),
+                                  default=self.expires_at)
+        return pace
+
+
 # ---- 9. View -----------------------------------------------------------------------------------
 
 class Ui(NamedTuple):
@@ -1311,6 +2054,8 @@ class Ui(NamedTuple):
     ascii: bool = False
     hint: bool = True                   # the row of keys
     help: bool = False
+    has_keys: bool = True               # of the panel being made: its title shows it
+    panel: int = 0                      # which one has the keys, counted on beyond the last
     scroll: int = 0                     # rows
     notice: Tuple[str, ...] = ()        # the answer to a key, long and short, for a while ...
     notice_until: float = 0.0           # ... until then
@@ -1333,15 +2078,19 @@ class Frame(NamedTuple):
 
 # The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
 # a list scrolls, an alert stays.
-BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, LIST, ALERT = range(9)
+BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, LIST, ALERT = range(10)
 
 HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
+TAB_HINT = ('Ctrl+C to stop · Tab next · r refresh · ? help', 'Tab next · r refresh · ? help',
+            'Tab next · ? help', '? help')
 PLAIN_ICONS = {'⚠': '! '}               # without icons, where a blank would hide a meaning
 LABEL_CELLS, PERCENT_CELLS = 15, 5
 SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
 TAIL_CELLS = 7                          # of a short countdown behind the percent
 BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
 BOX_WIDTH, BOX_HEIGHT, ICONS_WIDTH = 16, 5, 28      # smaller screens have none
+PAIR_CELLS, VALUE_CELLS = 19, 9         # of the labels of settings, and of their values at least
+WIDE = 94                               # from here on panels stand side by side
 
 
 def bar(used, width):
@@ -1354,7 +2103,7 @@ def bar(used, width):
     return Span(filled, level(used)), Span('░' * (width - len(filled)), 'dim')
 
 
-def box(title, rows, width, height, scroll=0):
+def box(title, rows, width, height, scroll=0, role='title'):
     """A Frame of exactly `height` lines of `width` cells: as many rows as fit, in a border.
 
     What scrolls out of it is counted in the border, or beside the rows where there is none.
@@ -1364,9 +2113,9 @@ def box(title, rows, width, height, scroll=0):
     lines = [fit(line, inner) for line in lines + [()] * (room - len(lines))]
     if room < height:
         left, right = Span('│ ', 'border'), Span(' │', 'border')
-        lines = [edge('┌', title, above, '↑', '┐', width),
+        lines = [edge('┌', Span(title, role), above, '↑', '┐', width),
                  *((left, *line, right) for line in lines),
-                 edge('└', '', below, '↓', '┘', width)]
+                 edge('└', Span(''), below, '↓', '┘', width)]
     elif inner < width:
         marks = ['↑%d' % above if above else ''] + [''] * (room - 1)
         marks[-1] = '↓%d' % below if below else marks[-1]
@@ -1386,10 +2135,10 @@ def edge(left, title, hidden, arrow, right, width):
     """A border line of `width` cells with a title, and how many rows are hidden behind it."""
     told = '%s %d more' % (arrow, hidden) if hidden else ''
     told_cells = cells(told) + 3 if told else 0
-    middle = shorten(title, max(0, width - 4 - told_cells))
+    middle = shorten(title.text, max(0, width - 4 - told_cells))
     line = (Span(left, 'border'),)
     if middle:
-        line += (Span(' %s ' % middle, 'title'),)
+        line += (Span(' %s ' % middle, title.role),)
     line += (Span('─' * (width - 1 - width_of(line) - told_cells), 'border'),)
     if told:
         line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
@@ -1464,17 +2213,20 @@ def columns_for(inner, shorts, compact):
     return Columns(label, gap, width if width >= BAR_LEAST else 0, tail if width >= 0 else 0)
 
 
-def bar_row(label, short, used, columns, tail=''):
-    """The line of a label, its bar and its percent."""
+def bar_row(label, short, used, columns, tail='', role=None):
+    """The line of a label, its bar and its percent, in the colour of its level or in `role`."""
+    filled, rest = bar(used, columns.bar)
+    role = role or filled.role
     if columns.label == LABEL_CELLS:
         name = label.replace('7-Day ', '')
-        label = fitting((label + ' Usage:', label + ':', name + ':', name), LABEL_CELLS - 1)
+        variants = (label + ' Usage:', label + ':', name + ':', name)
+        label = label if label.endswith(':') else fitting(variants, LABEL_CELLS - 1)
     else:
         label = short
     percent = ('%%%dd%%%%' % (PERCENT_CELLS - 1)) % percent_shown(used)
     label = fit((Span(label),), max(0, columns.label - columns.gap))
-    return (label + (Span(' ' * columns.gap),) + bar(used, columns.bar)
-            + (Span(percent, level(used)), Span(tail.rjust(columns.tail) if columns.tail else '')))
+    return (label + (Span(' ' * columns.gap), filled._replace(role=role), rest)
+            + (Span(percent, role), Span(tail.rjust(columns.tail) if columns.tail else '')))
 
 
 def limit_rows(limit, ui, columns, inner, compact, now):
@@ -1510,11 +2262,14 @@ def spend_rows(spend, columns, inner):
 
 def code_rows(snapshot, ui, inner, compact, now):
     """The rows of the account and its limits, at ease or in compact form."""
-    gap = Row(GAP, ())
-    rows, known = list(account_rows(account_of(snapshot), ui)), usage_of(snapshot)
+    gap, known = Row(GAP, ()), usage_of(snapshot)
+    rows = list(account_rows(account_of(snapshot), ui))
     if snapshot.usage.value:
         rows += [gap, *usage_rows(snapshot.usage.value, ui, inner, compact, now)]
-    rows += [gap, Row(UPDATED, (Span(fitting(updated_words(known, now), inner), 'soft'),))]
+    pace = list(pace_rows(snapshot, ui, inner, compact, now))
+    rows += [gap] * bool(pace) + pace
+    via = snapshot.usage.value.via if snapshot.usage.value else ''
+    rows += [gap, updated_row(known, inner, now, ' via ' + via if via else '')]
     rows += alert_rows(known, ui, inner, now)
     return rows[1:] if rows[0] == gap else rows
 
@@ -1543,6 +2298,197 @@ NO_WINDOWS = {True: 'No usage windows, only extra usage.',
 AGED = ('error', 'stale')               # of these the age of the numbers is told
 
 
+PACE_ROLES = {'throttling': 'orange', 'on_pace': 'green', 'inactive': 'dim', 'error': 'alert',
+              'no_data': 'soft'}
+
+
+def pace_rows(snapshot, ui, inner, compact, now):
+    """The rows of Pace Maker's state; in compact form one of them all."""
+    pace = pace_status(snapshot, now)
+    if not pace:
+        return
+    words = PACE_WORDS[pace.status] + ' (estimated)' * bool(pace.estimated)
+    delay = '%ds' % pace.delay_seconds if pace.throttling else ''
+    deviation = '%+.1f%%' % pace.deviation if pace.window else ''
+    forms = ((words,),)
+    if compact:
+        stale = '(stale)' if pace.stale else ''
+        forms = ((words, delay, deviation, stale), (words, delay, stale), (words,))
+    told = [' '.join(filter(None, form)) for form in forms]
+    labels = icon(ui, '🎯') + 'Pace Maker: ', 'Pace: '
+    wordings = [(label, told[0]) for label in labels] + [
+        (label, words) for words in told[1:] or told for label in labels + ('',)]
+    label, words = next((each for each in wordings if cells(''.join(each)) <= inner), wordings[-1])
+    yield Row(STATE, (Span(label), Span(words, PACE_ROLES[pace.status])))
+    if pace.reason:
+        yield from marked_rows(NOTE, pace.reason, ui, inner)
+    if not compact:
+        yield from decision_rows(pace, deviation, delay, ui, inner)
+        yield from limiter_rows(snapshot.pace_maker.value, pace, now)
+
+
+def decision_rows(pace, deviation, delay, ui, inner):
+    """The rows of what Pace Maker has decided and why."""
+    if pace.window or (pace.target is not None and not pace.stale):
+        label = '7-Day Target:' if pace.window == '7-day' else '5-Hour Target:'
+        columns = columns_for(inner, ('Target',), False)
+        yield Row(NOTE, bar_row(label, 'Target', pace.target, columns, role='target'))
+    if deviation:
+        yield worded(NOTE, inner, 'Deviation: %s (%s)' % (deviation, pace.budget),
+                     '%s (%s)' % (deviation, pace.budget))
+    if pace.target is not None:
+        yield worded(NOTE, inner, icon(ui, '⏱') + 'Next delay: ' + (
+            delay + ' per tool use' if delay else 'none'), 'Delay: ' + (delay or 'none'))
+        strategy = pace.strategy if pace.strategy not in (None, 'none', pace.algorithm) else ''
+        algorithm = '/'.join(filter(None, (pace.algorithm, strategy)))
+        yield worded(DECOR, inner, 'Algorithm: ' + algorithm, algorithm, role='soft')
+    for name in pace.stale_windows:
+        yield worded(NOTE, inner, name + ' window is stale: its reset has passed.',
+                     name + ' window: stale', role='yellow')
+
+
+def worded(worth, inner, *variants, role=''):
+    """The Row of the first of several wordings that fits."""
+    return Row(worth, (Span(fitting(variants, inner), role),))
+
+
+def limiter_rows(known, pace, now):
+    """The rows of the limiters that are switched off, of the tempo and of the latest activity."""
+    if not known or pace.tempo is None:
+        return
+    for key, label in (('five_hour_limit_enabled', '5-Hour'), ('weekly_limit_enabled', '7-Day')):
+        if not setting(known.config, key):
+            yield Row(NOTE, (Span(label + ' Limiter: disabled', 'yellow'),))
+    word, role = TEMPOS[pace.tempo]
+    yield Row(DECOR, (Span('Tempo: '), Span(word, role)))
+    activity = recent(known.activity, ACTIVITY_SECONDS, now)
+    if activity:
+        latest = {code[:2]: colour for _, code, colour in activity}
+        yield Row(NOTE, (Span('Activity:'), *(
+            Span(' ' + code, colour if colour in ROLES else '')
+            for code, colour in latest.items())))
+
+
+def recent(rows, seconds, now):
+    """The events of the last so many seconds."""
+    return [row for row in rows if row[0] > now - seconds]
+
+
+def settings_rows(snapshot, inner, now):
+    """Pace Maker's second panel: its settings, then what it counted."""
+    pace = snapshot.pace_maker.value
+    status = pace_status(snapshot, now)
+    if status.tempo:
+        yield pair(inner, 'Tempo', *TEMPOS[status.tempo])
+    for key, label in PACE_SETTINGS.items():
+        if pace.is_modern or key in pace.config:
+            yield pair(inner, label, *setting_words(key, setting(pace.config, key)))
+    if pace.errors is not None:
+        count = len(recent(pace.errors, DAY, now))
+        yield pair(inner, 'Log errors (24h)', str(count), 'yellow' if count else '')
+    if pace.version:
+        yield pair(inner, 'Version', pace.version)
+    yield from counted_rows(pace, inner, now)
+
+
+def setting_words(key, value):
+    """(words, role) of a setting's value."""
+    if isinstance(value, bool):
+        return ('on', '') if value else ('off', 'dim')
+    if key == 'log_level':
+        return LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)], ''
+    if key == 'hook_model':
+        kind = next((word for sign, word in HOOK_SIGNS.items() if sign in value), '')
+        return value + (' (%s)' % kind if kind else ''), ''
+    return value, ''
+
+
+def pair(inner, label, words, role=''):
+    """The list's Row of a label and its value."""
+    column = max(0, min(PAIR_CELLS, inner - VALUE_CELLS))
+    return Row(LIST, fit((Span(label, 'soft'),), column) + (Span(' '), Span(words, role)))
+
+
+def counted_rows(pace, inner, now):
+    """Blockages of the last hour by category, Langfuse and secrets of a day; each where known."""
+    if pace.blockages is not None:
+        counts = tally(category for _, category in recent(pace.blockages, HOUR, now))
+        yield Row(GAP, ())
+        yield pair(inner, 'Blockages (1h)', str(sum(counts.values())), 'strong')
+        for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+            yield pair(inner, '  ' + BLOCKAGES.get(name, name), str(count))
+    if pace.langfuse is not None:
+        sums = [sum(column) for column in zip((0, 0, 0, 0), *recent(pace.langfuse, DAY, now))]
+        yield Row(GAP, ())
+        yield pair(inner, 'Langfuse (24h)', '%d sessions, %d traces, %d spans' % (*sums[1:],))
+    if pace.secrets is not None:
+        count = sum(count for _, count in recent(pace.secrets, DAY, now))
+        yield pair(inner, 'Secrets (24h)', '%d masked' % count)
+
+
+def tally(names):
+    """name -> how often it occurs."""
+    counts = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def is_live(agent, now):
+    """Whether an agent is shown: seen of late, or ended just now."""
+    if agent.ended is not None:
+        return now - agent.ended <= AGENT_ENDED
+    return now - agent.seen <= AGENT_LIVE
+
+
+def agent_rows(snapshot, inner, now):
+    """Pace Maker's third panel: workspaces, the agents in them, their subagents."""
+    workspace, agents = None, snapshot.pace_maker.value.agents
+    names = tally(os.path.basename(path) for path in {agent.workspace for agent in agents})
+    for agent in agents:
+        if not is_live(agent, now):
+            continue
+        if agent.workspace != workspace:
+            workspace = agent.workspace
+            name = os.path.basename(workspace)
+            yield Row(LIST, (Span('▸ ' + (name if names[name] == 1 and name else workspace),
+                                  'strong'),))
+        quiet = agent.ended is not None or now - agent.seen > AGENT_BUSY
+        role = 'dim' if quiet else ''
+        lead = '  ' if agent.is_root else '    ↳ '
+        yield Row(LIST, (Span(lead + agent.name, role),
+                         Span('  ' + ', '.join(agent.tools), 'dim' if quiet else 'soft')))
+
+
+def governance_rows(snapshot, inner, now):
+    """Pace Maker's fourth panel: the governance events of the last hour, newest first."""
+    for at, kind, project, words in recent(snapshot.pace_maker.value.governance, HOUR, now):
+        head = '%s %s %s' % (time.strftime('%H:%M', time.localtime(at)), kind, project)
+        yield Row(LIST, (Span(head, 'strong'),))
+        for line in wrap(words, max(1, inner - 2)):
+            yield Row(LIST, (Span('  ' + line),))
+
+
+# The panels beside the first: (title, rows, whether there is anything to show).
+PANELS = (
+    ('Pace Maker', settings_rows, lambda pace, now: True),
+    ('Agents', agent_rows, lambda pace, now: any(is_live(agent, now) for agent in pace.agents)),
+    ('Governance', governance_rows, lambda pace, now: recent(pace.governance, HOUR, now)),
+)
+
+
+def panels_of(snapshot, now):
+    """The panels there are besides the first."""
+    pace = snapshot.pace_maker.value
+    return [panel for panel in PANELS if pace and panel[2](pace, now)]
+
+
+def updated_row(known, inner, now, more=''):
+    words = updated_words(known, now)
+    return Row(UPDATED, (Span(fitting(tuple(text + more for text in words) + words, inner),
+                              'soft'),))
+
+
 def updated_words(known, now):
     """When the numbers came, and their age once that matters: variants, the longest first."""
     if known.at is None:
@@ -1556,13 +2502,18 @@ def updated_words(known, now):
 
 
 def alert_rows(known, ui, inner, now):
-    if not known.failure:
-        return
+    """The rows that say why a source fails and what happens next."""
+    if known.failure:
+        words = message(known.failure, known.next_at, now)
+        yield from marked_rows(ALERT, words, ui, inner)
+
+
+def marked_rows(worth, words, ui, inner):
+    """The rows of a warning, wrapped behind its sign."""
     mark = icon(ui, '⚠')
-    words = message(known.failure, known.next_at, now)
     for index, line in enumerate(wrap(words, max(1, inner - cells(mark)))):
         lead = mark if not index else ' ' * cells(mark)
-        yield Row(ALERT, (Span(lead + line, 'alert'),))
+        yield Row(worth, (Span(lead + line, 'alert'),))
 
 
 def title_text(name, origin, width):
@@ -1584,7 +2535,8 @@ def code_panel(snapshot, ui, width, height, now):
             break
     title = title_text('Claude Code Usage', ui.origin, inner)
     rows = afford(rows, room)
-    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll)
+    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll,
+               'title' if ui.has_keys else 'soft')
 
 
 def help_panel(ui, width, height):
@@ -1643,19 +2595,64 @@ def summary_frame(snapshot, ui, width, height, now):
 def compose(snapshot, ui, size, now):
     """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
     width, height = size
+    more = panels_of(snapshot, now)
     notice = now < ui.notice_until
     hint = int(height > BOX_HEIGHT and ui.hint or height > 1 and notice)
-    if height <= 2 and not ui.help:
-        frame = Frame(summary_frame(snapshot, ui, width, height - hint, now))
-    elif ui.help:
-        frame = help_panel(ui, width, height - hint)
+    room = height - hint
+    if ui.help:
+        frame = help_panel(ui, width, room)
+    elif height <= 2:
+        frame = Frame(summary_frame(snapshot, ui, width, room, now))
+    elif more and width >= WIDE:
+        frame = side_by_side(snapshot, more, ui, width, room, now)
     else:
-        frame = code_panel(snapshot, ui, width, height - hint, now)
-    rest = height - hint - len(frame.lines)
-    lines = frame.lines + [fit((), width)] * rest + [hint_line(ui, width, now)] * hint
+        index = ui.panel % (len(more) + 1)
+        frame = panel(snapshot, ([None] + more)[index], ui, width, room, now)
+    lines = filled_up(frame.lines, width, room)
+    if hint:
+        lines.append(hint_line(ui, TAB_HINT if more else HINT, width, now))
     if ui.ascii:
         lines = [tuple(Span(ascii_text(text), role) for text, role in line) for line in lines]
     return frame._replace(lines=lines)
+
+
+def panel(snapshot, which, ui, width, height, now):
+    """The Frame of one panel, as high as it needs; the first is None."""
+    if not which:
+        return code_panel(snapshot, ui, width, height, now)
+    title, make, _ = which
+    inner, room = inside(width, height)
+    rows = afford(make(snapshot, inner, now), room)
+    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll,
+               'title' if ui.has_keys else 'soft')
+
+
+def side_by_side(snapshot, more, ui, width, height, now):
+    """The Frame of the first panel and, in a column beside it, of as many others as fit.
+
+    The one that has the keys is the first of its column.
+    """
+    index = ui.panel % (len(more) + 1)
+    left_width = width // 2
+    still = ui._replace(scroll=0, has_keys=False)
+    left = panel(snapshot, None, still if index else ui, left_width, height, now)
+    shown, right = left, []
+    for which in more[max(0, index - 1):]:
+        if height - len(right) <= BOX_HEIGHT:
+            break
+        has_keys = index and not right
+        frame = panel(snapshot, which, ui if has_keys else still, width - left_width,
+                      height - len(right), now)
+        shown = frame if has_keys else shown
+        right += frame.lines
+    lines = zip(filled_up(left.lines, left_width, height),
+                filled_up(right, width - left_width, height))
+    return shown._replace(lines=[a + b for a, b in lines])
+
+
+def filled_up(lines, width, height):
+    """`lines` and as many blank ones as make them `height`."""
+    return lines + [fit((), width)] * (height - len(lines))
 
 
 def next_change(snapshot, ui, now):
@@ -1677,14 +2674,16 @@ def next_change(snapshot, ui, now):
             waits.append(2 * (known.next_at - known.at) - age)
     if ui.notice_until > now:
         waits.append(ui.notice_until - now)
+    if snapshot.pace_maker.value:
+        waits.append(PACE_SHOW_SECONDS)
     return now + max(0, min(waits)) + 0.001     # just after, for then it is another number
 
 
-def hint_line(ui, width, now):
+def hint_line(ui, hints, width, now):
     """The last row: the answer to the last key for a while, else the keys."""
     if now < ui.notice_until:
         return fit((Span(fitting(ui.notice, width), 'strong'),), width)
-    return fit((Span(fitting(HINT, width), 'dim'),), width)
+    return fit((Span(fitting(hints, width), 'dim'),), width)
 
 
 # ---- 10. Reports -------------------------------------------------------------------------------
@@ -1701,11 +2700,13 @@ ROLES = {
     '': Role('.'), 'soft': Role('s'), 'dim': Role('d', dim=True), 'strong': Role('S', bold=True),
     'border': Role('b', dim=True), 'title': Role('t', bold=True),
     'badge': Role('B', 'cyan', bold=True), 'alert': Role('a', 'yellow', bold=True),
+    'blue': Role('u', 'blue'), 'target': Role('T', 'cyan'),
     'green': Role('g', 'green'), 'yellow': Role('y', 'yellow'), 'orange': Role('o', 'orange'),
     'red': Role('r', 'red', bold=True),
 }
 # The colour's number among 256, and among 8, where bold helps to tell orange from yellow.
-COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6)}
+COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6),
+           'blue': (4, 4)}
 
 
 def as_text(lines, depth):
@@ -1754,7 +2755,7 @@ def as_json(snapshot, now):
                     for key, value in shown.items()},
         'limits': [limit_json(limit, now) for limit in usage.limits] if usage else [],
         'extra_usage': spend_json(usage.spend) if usage and usage.spend else None,
-        'pace_maker': None, 'console': None,
+        'pace_maker': pace_json(pace_status(snapshot, now)), 'console': None,
         'sources': {'usage': source_json(usage_of(snapshot), now),
                     'profile': source_json(snapshot.profile, now)},
     }, indent=2) + '\n'
@@ -1774,6 +2775,20 @@ def spend_json(spend):
             'currency': spend.currency, 'used_percent': spend.percent}
 
 
+def pace_json(pace):
+    told = pace or PaceStatus(None)
+    return {'installed': pace is not None, 'enabled': pace and pace.status != 'inactive',
+            'status': told.status, 'throttling': told.throttling,
+            'delay_seconds': told.delay_seconds, 'window': told.window,
+            'target_percent': rounded(told.target), 'deviation_percent': rounded(told.deviation),
+            'algorithm': told.algorithm, 'strategy': told.strategy, 'tempo': told.tempo,
+            'stale': told.stale, 'estimated': told.estimated, 'at': iso(told.at)}
+
+
+def rounded(percent):
+    return percent if percent is None else round(percent, 4)
+
+
 def source_json(known, now):
     failure = known.failure
     return {'status': status(known, now), 'at': iso(known.at),
@@ -1787,7 +2802,7 @@ def source_json(known, now):
 
 class Key(NamedTuple):
     """What a key does. The help panel and --help are made from this."""
-    name: str
+    names: Tuple[str, ...]
     shown: str
     help: str
     action: Callable            # (ui, snapshot, frame, now) -> ui
@@ -1814,17 +2829,24 @@ def scroll_by(rows):
     return action
 
 
+def turn_to(step):
+    """The action that gives the keys to the next panel, or the one before."""
+    return lambda ui, *_: ui._replace(panel=ui.panel + step, scroll=0, help=False)
+
+
 KEYS = (
-    Key('q', 'q, Ctrl+C', 'quit', lambda ui, *_: ui._replace(exit_code=0)),
-    Key('r', 'r', 'refresh', refresh),
-    Key('?', '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
-    Key('escape', 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
-    Key('up', '↑', 'up', scroll_by(-1)),
-    Key('down', '↓', 'down', scroll_by(1)),
-    Key('page up', 'PgUp', 'a page up', scroll_by('-1')),
-    Key('page down', 'PgDn', 'a page down', scroll_by('1')),
+    Key(('q',), 'q, Ctrl+C', 'quit', lambda ui, *_: ui._replace(exit_code=0)),
+    Key(('r',), 'r', 'refresh', refresh),
+    Key(('tab', 'right'), 'Tab, →', 'next panel', turn_to(1)),
+    Key(('left',), '←', 'previous panel', turn_to(-1)),
+    Key(('?',), '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
+    Key(('escape',), 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
+    Key(('up',), '↑', 'up', scroll_by(-1)),
+    Key(('down',), '↓', 'down', scroll_by(1)),
+    Key(('page up',), 'PgUp', 'a page up', scroll_by('-1')),
+    Key(('page down',), 'PgDn', 'a page down', scroll_by('1')),
 )
-ACTIONS = {key.name: key.action for key in KEYS}
+ACTIONS = {name: key.action for key in KEYS for name in key.names}
 
 
 def press(ui, key, snapshot, frame, now):
@@ -1955,7 +2977,8 @@ TERMINAL_ERRORS = (OSError, ValueError) + ((curses.error,) if curses else ()) + 
 
 def key_name(code):
     """What KEYS calls a code of getch: the character, a word, or '' for none of them."""
-    names = {27: 'escape', curses.KEY_UP: 'up', curses.KEY_DOWN: 'down',
+    names = {9: 'tab', 27: 'escape', curses.KEY_LEFT: 'left', curses.KEY_RIGHT: 'right',
+             curses.KEY_UP: 'up', curses.KEY_DOWN: 'down',
              curses.KEY_PPAGE: 'page up', curses.KEY_NPAGE: 'page down'}
     return names.get(code) or (chr(code) if 32 < code < 127 else '')
 
@@ -2054,9 +3077,10 @@ def collect(pollers, inbox, seconds=3 * TOTAL_SECONDS):
 
 
 def is_settled(snapshot):
-    profile = snapshot.profile
-    return bool(usage_of(snapshot).failure
-                or snapshot.usage.value and (profile.value or profile.failure))
+    profile, pace = snapshot.profile, snapshot.pace_maker
+    return bool((pace.at or pace.failure) and (
+        usage_of(snapshot).failure
+        or snapshot.usage.value and (profile.value or profile.failure)))
 
 
 # ---- 14. Demo ----------------------------------------------------------------------------------
@@ -2079,6 +3103,34 @@ def demo_profile():
                              'rate_limit_tier': 'default_claude_max_5x'}}
 
 
+def demo_pace_maker(now):
+    """The config and the rows of an invented Pace Maker, which throttles most of the time."""
+    def rows(names, *values):
+        return [dict(zip(names.split(), row)) for row in values]
+    start, beat = now - now % (5 * HOUR), int(now) % 10
+    return {'hook_model': 'sonnet+opus->haiku', 'langfuse_enabled': True}, {
+        'api_cache': rows('timestamp five_hour_util five_hour_resets_at seven_day_util '
+                          'seven_day_resets_at', (now, now / 3 % 101, start + 5 * HOUR, 34, None)),
+        'blockage_events': rows('timestamp category', *((now - 60 * index, category) for
+                                index, category in enumerate(list(BLOCKAGES)[:4] * 2))),
+        'langfuse_metrics': rows('at sessions traces spans', (now, 3, 41, 388)),
+        'secrets_metrics': rows('at count', (now, 7)),
+        'activity_events': rows('at code status', (now - beat, 'IV', 'green'),
+                                (now - 3, 'TD', 'red'), (now - 5, 'CC', 'blue')),
+        'governance_events': rows(
+            'at type project words',
+            (now - beat, 'IV', 'engine', 'The edit does what was announced: accepted.'),
+            (now - 700, 'TD', 'engine', 'No failing test was seen before the change. Write one '
+                                        'first, then run it again.')),
+        'agents': rows('last_seen agent_id session_id role subagent_type workspace_root '
+                       'start_time ended_at',
+                       (now, 'a1', 's1', 'root', 'agent', '/home/ada/engine', now - 900, None),
+                       (now, 'a2', 's1', 'sub', 'test-runner', '/home/ada/engine', now, None),
+                       (now - 400, 'b1', 's2', 'root', 'agent', '/home/ada/notes', now, None)),
+        'agent_actions': rows('id agent_id tool_name', (6, 'a1', 'Edit'), (5, 'a1', 'Read'),
+                              (4, 'a1', 'Bash'), (3, 'a2', 'Bash'), (2, 'b1', 'Grep'))}
+
+
 class DemoPoller(Poller):
     """Invented replies through the real parsers: no network, no credentials, no urllib3."""
 
@@ -2086,6 +3138,9 @@ class DemoPoller(Poller):
         now = self.clock()
         self.tell('profile', parse_profile(demo_profile()), None, now + DAY, now)
         self.tell('usage', parse_usage(demo_usage(now)), None, now + 1, now)
+        config, tables = demo_pace_maker(now)
+        self.tell('pace_maker', parse_pace_maker(parse_pace_config(config), tables, ((now,),),
+                                                 '2.34', now))
         return 1
 
     def look(self):
@@ -2237,16 +3292,19 @@ def main(argv=None):
     options = parse_arguments(argv)
     inbox, origin = queue.Queue(), ''
     if options.demo:
-        poller, origin = DemoPoller(inbox, time.time), 'demo'
+        pollers, origin = [DemoPoller(inbox, time.time)], 'demo'
     else:
-        poller = CodePoller(inbox, time.time, Api(options.api_url), os.environ, options.interval)
+        pace_folder = os.path.expanduser(PACE_FOLDER)
+        pollers = [CodePoller(inbox, time.time, Api(options.api_url), os.environ,
+                              options.interval, pace_folder),
+                   PacePoller(inbox, time.time, pace_folder)]
         if options.api_url.rstrip('/') != API_URL:
             origin = parse_url(options.api_url).place
     plain = options.ascii or not unicode_terminal()
     ui = Ui(origin, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
     output = OUTPUTS[options.output or ('live' if can_paint() else 'once')]
     try:
-        return output(options, [poller], inbox, ui)
+        return output(options, pollers, inbox, ui)
     except KeyboardInterrupt:
         return 130
     except OSError as error:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pty
+import queue
 import signal
 import statistics
 import struct
@@ -19,6 +20,7 @@ import termios
 import time
 
 import captures
+from pacemaker import DAY, HOUR, Pace
 from server import Reply, Server
 from terminal import Terminal, environment
 
@@ -158,7 +160,72 @@ def reaction():
     tell('resize repainted', statistics.median(resizes) * 1000, 'ms', 100)
 
 
-BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle}
+# table -> (rows, over how many seconds, the columns, their values; :at is a row's time).
+SIXTY_DAYS = {
+    'usage_snapshots': (17000, 60 * DAY, 'timestamp, five_hour_util, seven_day_util, session_id',
+                        ":at, i % 100, i % 100, 's'"),
+    'pacing_decisions': (17000, 60 * DAY, 'timestamp, should_throttle, delay_seconds, session_id',
+                         ":at, 1, 45, 's'"),
+    'blockage_events': (100000, 60 * DAY, 'timestamp, category, reason, hook_type, session_id',
+                        ":at, 'pacing_quota', hex(randomblob(100)), 'post_tool', 's'"),
+    'governance_events': (10000, 60 * DAY, 'timestamp, event_type, project_name, session_id, '
+                          'feedback_text', ":at, 'IV', 'engine', 's', hex(randomblob(400))"),
+    'langfuse_metrics': (60 * 288, 60 * DAY, 'bucket_timestamp, spans_count',
+                         'CAST(:at AS INT), i'),
+    'secrets_metrics': (60 * 288, 60 * DAY, 'bucket_timestamp, secrets_masked_count',
+                        'CAST(:at AS INT), i'),
+    'accumulated_costs': (100000, 60 * DAY, 'timestamp, session_id, cost_dollars',
+                          ":at, 's', 0.1"),
+    'activity_events': (600, 60, 'timestamp, event_code, status, session_id',
+                        ":at, 'IV', 'green', 's'"),
+    'agents': (200, HOUR / 3,
+               'agent_id, session_id, role, workspace_root, start_time, last_seen',
+               "'a' || i, 's' || i / 4, CASE i % 4 WHEN 0 THEN 'root' ELSE 'sub' END, "
+               "'/w/' || i / 20, :at, :at"),
+    'agent_actions': (10000, HOUR, 'agent_id, tool_name, ts', "'a' || i % 200, 'Bash', :at"),
+}
+
+
+def rows_of(table):
+    """The statement that fills a table."""
+    count, seconds, columns, values = SIXTY_DAYS[table]
+    at = '(%d - i * %f)' % (time.time(), seconds / count)
+    return ('WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d) '
+            'INSERT INTO %s (%s) SELECT %s FROM n;' % (
+                count - 1, table, columns, values.replace(':at', at)))
+
+
+def pace_maker():
+    """A look at 60 days of Pace Maker's rows while it has them open, and one at nothing new."""
+    sys.path.insert(0, os.path.dirname(PROGRAM))
+    from claude_usage import PacePoller
+    with tempfile.TemporaryDirectory(prefix='claude-usage-') as folder:
+        pace = Pace(os.path.join(folder, 'pace'))
+        agents = [name for name in SIXTY_DAYS if name.startswith('agent')]
+        pace.closed('session_registry.db', ''.join(map(rows_of, agents)))
+        for age in range(0, 100000, 10):
+            pace.log(time.time() - age, 'ERROR' if age % 100 else 'INFO')
+        with pace.writer() as writer:
+            writer.ask('run', 'BEGIN;%s COMMIT' % ''.join(
+                map(rows_of, sorted(set(SIXTY_DAYS) - set(agents)))))
+            poller = PacePoller(queue.Queue(), time.time, pace.folder)
+            poller.once(False)
+            reading = poller.inbox.get()
+            assert len(reading.value.agents) == 200 and reading.value.blockages
+            looks, idle, now = [], [], time.time()
+            for name in os.listdir(pace.folder):
+                os.utime(pace.path(name), (now - DAY, now - DAY))
+            for number in range(3 * TIMES):
+                os.utime(pace.path('config.json'), (now - HOUR - number, now - HOUR - number))
+                for times in (looks, idle):
+                    began = time.perf_counter()
+                    poller.once(False)
+                    times.append(time.perf_counter() - began)
+    tell('one look at all of Pace Maker', statistics.median(looks) * 1000, 'ms', 10)
+    tell('one look where nothing changed', statistics.median(idle) * 1000, 'ms', 0.2)
+
+
+BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker}
 
 if __name__ == '__main__':
     print('Python %s, %d cores, load %.1f' % (

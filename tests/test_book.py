@@ -149,5 +149,11 @@ def test_readme_names_every_exit_code(readme, code):
     assert '| %s |' % code in readme
 
 
+def test_readme_shows_pace_maker_as_the_golden_screen_does(readme):
+    golden = (TESTS / 'golden' / 'pace-throttling.txt').read_text(encoding='utf-8')
+    picture = re.search('```\n(│ 🎯.*?)```', readme, re.DOTALL).group(1)
+    assert picture in golden
+
+
 def test_readme_shows_the_picture(readme):
     assert (TESTS / 'golden' / 'picture.txt').read_text(encoding='utf-8') in readme

@@ -15,13 +15,13 @@ def pressed(key, ui=Ui(), snapshot=NORMAL, frame=FRAME, now=NOW):
 
 
 def test_the_keys():
-    assert [key.name for key in KEYS] == ['q', 'r', '?', 'escape', 'up', 'down', 'page up',
-                                          'page down']
+    assert [name for key in KEYS for name in key.names] == [
+        'q', 'r', 'tab', 'right', 'left', '?', 'escape', 'up', 'down', 'page up', 'page down']
     assert all(key.shown and key.help for key in KEYS)
     assert 'q, Ctrl+C' in [key.shown for key in KEYS]
 
 
-@pytest.mark.parametrize('key', ['', 'x', 'Q', 'R', ' ', 'escap', 'left'])
+@pytest.mark.parametrize('key', ['', 'x', 'Q', 'R', ' ', 'escap', 'home'])
 def test_other_keys_do_nothing(key):
     for ui in (Ui(), Ui(help=True, scroll=3, notice=('so',), notice_until=NOW)):
         assert pressed(key, ui) == ui

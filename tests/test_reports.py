@@ -28,7 +28,7 @@ def test_as_text(depth, text):
     ('', '', ''), ('soft', '', ''), ('dim', '2', '2'), ('border', '2', '2'), ('strong', '1', '1'),
     ('title', '1', '1'), ('badge', '1;36', '1;38;5;6'), ('alert', '1;33', '1;38;5;3'),
     ('green', '32', '38;5;2'), ('yellow', '33', '38;5;3'), ('orange', '1;33', '38;5;208'),
-    ('red', '1;31', '1;38;5;1')])
+    ('red', '1;31', '1;38;5;1'), ('blue', '34', '38;5;4'), ('target', '36', '38;5;6')])
 def test_colours(role, in_8, in_256):
     for depth, codes in ((8, in_8), (256, in_256)):
         painted = '\x1b[%smx\x1b[0m\n' % codes if codes else 'x\n'
@@ -52,6 +52,11 @@ def test_colours_change_nothing_else(name):
 
 # --- JSON ---
 
+PACE_KEYS = ('installed', 'enabled', 'status', 'throttling', 'delay_seconds', 'window',
+             'target_percent', 'deviation_percent', 'algorithm', 'strategy', 'tempo', 'stale',
+             'estimated', 'at')
+
+
 def test_the_document():
     profile = Known(Account(name='Jane', tier='t'), NOW - 100, None, NOW - 100 + 86400, NOW)
     limits = (FIVE_HOUR, SEVEN_DAY._replace(resets_at=None, used=99.96),
@@ -72,7 +77,7 @@ def test_the_document():
              'resets_at': '2026-11-22T19:19:13Z', 'resets_in_seconds': 0,
              'window_seconds': None, 'level': 'red'}],
         'extra_usage': {'used': 7.63, 'limit': 20.0, 'currency': 'EUR', 'used_percent': 38.15},
-        'pace_maker': None, 'console': None,
+        'pace_maker': dict(dict.fromkeys(PACE_KEYS), installed=False), 'console': None,
         'sources': {
             'usage': {'status': 'ok', 'at': '2026-11-22T19:19:15Z', 'age_seconds': 3,
                       'error': None, 'message': '', 'next_at': '2026-11-22T19:19:45Z'},
