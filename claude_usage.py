@@ -64,6 +64,7 @@ PROFILE_SECONDS = DAY                   # as seldom as Claude Code itself asks
 INTERVAL_LEAST = 10                     # seconds, the smallest --interval
 RETRY_SECONDS, RETRY_MOST = 30, 300     # after a failure: doubling from the one to the other
 BLOCK_SECONDS, BLOCK_MOST = 60, 3600    # after a 429: likewise, and at least its Retry-After
+FILE_SECONDS = 2                        # files' clocks may be as coarse
 WATCH_SECONDS = 4                       # between two looks at the credentials
 EXPIRY_SECONDS = 300                    # a token counts as expired this much early
 
@@ -77,8 +78,10 @@ NOTICE_SECONDS = 4                      # an answer to a key stays in the hint's
 # Every failure a source can have: code -> (sentence, next step). {} is the detail. Where there
 # is no step, the program tries again by itself and says when.
 ERRORS = {
-    'no_credentials': ('No Claude Code login found.', 'Run `claude` to log in.'),
-    'logged_out': ('Logged out of Claude Code.', 'Run `claude` to log in.'),
+    'no_credentials': ('No Claude Code login found.', 'Run `claude` to log in, or set '
+                                                      'ANTHROPIC_ADMIN_API_KEY for the Console.'),
+    'logged_out': ('Logged out of Claude Code.', 'Run `claude` to log in, or set '
+                                                 'ANTHROPIC_ADMIN_API_KEY for the Console.'),
     'token_expired': ('Token expired.', 'Run `claude` to refresh.'),
     'unauthorized': ('Token refused.', 'Run `claude` to refresh.'),
     'forbidden_scope': ('This token cannot read usage.', 'Run `claude`, then /login, for one '
@@ -96,6 +99,15 @@ ERRORS = {
     'malformed': ('Failed to load {}.', ''),
     'internal': ('Internal error: {}.', ''),
 }
+
+# What the same failures are called where an Admin API key asks.
+CONSOLE_ERRORS = dict(ERRORS, **{
+    'no_credentials': ('No Admin API key found.', 'Set ANTHROPIC_ADMIN_API_KEY, or run `claude` '
+                                                  'to log in for Code mode.'),
+    'unauthorized': ('Admin API key refused: {}.', 'Make one in the Console: Settings, '
+                                                   'Admin keys.'),
+    'forbidden_scope': ('Admin API key without access: {}.', ''),
+})
 
 # The limits known by name: id -> (label, short label, window in seconds).
 LIMITS = {
@@ -129,14 +141,6 @@ PACE_DEFAULTS = {
     'use_adaptive': True, 'algorithm': 'adaptive', 'poll_interval': 300, 'tempo_enabled': True,
     'tempo_mode': '',
 }
-# The settings that are shown; hook models are an expression, told by its signs.
-PACE_SETTINGS = {
-    'subagent_reminder_enabled': 'Subagent reminder', 'intent_validation_enabled':
-    'Intent validation', 'tdd_enabled': 'TDD', 'langfuse_enabled': 'Langfuse',
-    'danger_bash_enabled': 'Danger bash', 'cross_session_awareness_enabled': 'Cross-session',
-    'preferred_subagent_model': 'Subagent model', 'hook_model': 'Hook model',
-    'log_level': 'Log level',
-}
 HOOK_SIGNS = {'->': 'competitive', '+': 'competitive', '*': 'random', '|': 'failover'}
 LOG_LEVELS = ('OFF', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
 TEMPOS = {'on': ('enabled', 'dim'), 'off': ('disabled', 'yellow'), 'auto': ('auto', '')}
@@ -150,7 +154,7 @@ BLOCKAGES = {
 COEFFICIENTS = {'5x': (0.0075, 0.0011), '20x': (0.001875, 0.000275)}
 # Tables of its databases: name -> (columns, the first of which must be there; the rest of the
 # query). What is read is what the panels can show of it; :entered is when its fallback began.
-USAGE_TABLES = {
+DECISION_TABLES = {
     'usage_snapshots': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
                         'seven_day_resets_at', 'ORDER BY timestamp DESC LIMIT 1'),
     'api_cache': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
@@ -160,26 +164,41 @@ USAGE_TABLES = {
     'calibrated_coefficients': ('tier coefficient_5h coefficient_7d', ''),
     'pacing_decisions': ('timestamp should_throttle delay_seconds',
                          'ORDER BY timestamp DESC LIMIT 1'),
-    'blockage_events': ('timestamp category', 'WHERE timestamp > :now - 3600'),
+}
+EVENT_TABLES = {
+    'blockage_events': ('timestamp category', 'WHERE timestamp > :hour'),
     'langfuse_metrics': ('bucket_timestamp sessions_count traces_count spans_count',
-                         'WHERE bucket_timestamp > :now - 86400'),
+                         'WHERE bucket_timestamp > :day'),
     'secrets_metrics': ('bucket_timestamp secrets_masked_count',
-                        'WHERE bucket_timestamp > :now - 86400'),
+                        'WHERE bucket_timestamp > :day'),
     'activity_events': ('timestamp event_code status',
-                        'WHERE timestamp > :now - 10 ORDER BY timestamp'),
+                        'WHERE timestamp > :active ORDER BY timestamp'),
     'governance_events': ('timestamp event_type project_name feedback_text',
-                          'WHERE timestamp > :now - 3600 ORDER BY timestamp DESC LIMIT 200'),
+                          'WHERE timestamp > :hour ORDER BY timestamp DESC LIMIT 200'),
 }
 COST_TABLES = {'accumulated_costs': ('timestamp cost_dollars', 'WHERE timestamp >= :entered')}
-LOAN_TABLES = {'api_cache': (USAGE_TABLES['api_cache'][0] + ' raw_response', 'LIMIT 1'),
+LOAN_TABLES = {'api_cache': (DECISION_TABLES['api_cache'][0] + ' raw_response', 'LIMIT 1'),
                'backoff_state': ('backoff_until', 'LIMIT 1')}
 AGENT_TABLES = {
     'agents': ('last_seen agent_id session_id role subagent_type workspace_root start_time '
-               'ended_at', 'WHERE last_seen > :now - 1260 ORDER BY rowid'),
-    'agent_actions': ('id agent_id tool_name', 'ORDER BY id DESC LIMIT 600'),
+               'ended_at', 'WHERE last_seen > :ended ORDER BY rowid'),
+    'agent_actions': ('id agent_id tool_name', 'ORDER BY id DESC LIMIT 1200'),
 }
 ACTIVITY_SECONDS = 10
 AGENT_LIVE, AGENT_BUSY, AGENT_ENDED = 20 * MINUTE, 3 * MINUTE, MINUTE   # since seen, seen, ended
+
+MODES = ('code', 'console')
+ADMIN_PATH = '/v1/organizations/'
+ADMIN_HEADERS = {'anthropic-version': '2023-06-01', 'Accept': 'application/json',
+                 'User-Agent': 'claude-usage/' + __version__}
+CONSOLE_SECONDS = 120                   # the service supports one poll a minute
+CONSOLE_GRAVE = ('rate_limited', 'unauthorized')    # what holds for every report
+CONSOLE_WORKERS = 4                     # requests at a time while days are loaded
+DAY_FINAL = 2 * DAY                     # a day that ended longer ago no longer changes
+PAGE_ROWS = 1000                        # rows of a page, the most there are
+SKEW_LEAST = HOUR                       # a clock that is off by less is taken at its word
+RANGE_LEAST = 0.1                       # a weekly rate that differs by more makes a range
+TOP_USERS = 10
 
 LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
 WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
@@ -287,9 +306,13 @@ def unicode_terminal():
 
 
 def terminal_size(fallback):
-    """(columns, lines): COLUMNS and LINES where set, else the terminal's, else the fallback."""
+    """(columns, lines): COLUMNS and LINES where set, else the terminal's, else the fallback.
+
+    The terminal's are one line less, for the prompt that comes after what is printed.
+    """
     try:
-        size = os.get_terminal_size(sys.__stdout__.fileno())
+        columns, lines = os.get_terminal_size(sys.__stdout__.fileno())
+        size = columns, lines - 1
     except (OSError, ValueError, AttributeError):
         size = fallback
 
@@ -333,7 +356,8 @@ PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
 ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-', '▎': '-', '▏': '-',
          '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
          '…': '~', '⚠': '!', '↑': '^', '↓': 'v', '←': '<', '→': '>', '✓': '+', '▸': '>',
-         '↳': '`'}
+         '↳': '`',
+         '═': '=', '▁': '_', '▂': '.', '▃': ':', '▄': '-', '▅': '=', '▆': '+', '▇': '*'}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -541,6 +565,7 @@ class PaceMaker(NamedTuple):
     activity: tuple = ()                    # (at, code, colour)
     governance: tuple = ()                  # (at, type, project, words), newest first
     errors: Optional[tuple] = None          # (at,) of the error lines in its log
+    problems: Tuple[str, ...] = ()          # what could not be read besides its decision
     agents: Tuple[Agent, ...] = ()
     version: str = ''
 
@@ -550,6 +575,42 @@ class Loan(NamedTuple):
     usage: Optional[Usage]
     at: float
     blocked_until: float            # 0.0: it is not blocked
+
+
+class DayCosts(NamedTuple):
+    """Claude Code's cost on one UTC day, in cents: {(name, currency): Decimal} each."""
+    by_user: dict                   # names are addresses in lower case, or of API keys
+    by_model: dict
+
+
+class Projection(NamedTuple):
+    """Where a month's cost will end at the rate so far, in cents of USD."""
+    rate: Any                       # per hour
+    projected: Any
+    other: Any                      # at the rate of the last seven days, if that differs
+
+
+class Console(NamedTuple):
+    """The organization's month to date. Amounts are exact Decimals of cents."""
+    organization: str
+    month: str                      # '2026-11'
+    through: str                    # '2026-11-18', the day under way
+    you: str                        # your address; '' if it is not known
+    own: Optional[dict]             # currency -> your Claude Code cost
+    total: Optional[dict]           # currency -> the organization's cost; None: not accessible
+    projection: Optional[Projection]    # None on a month's first day
+    by_day: tuple                   # (day, cents), yours or else the organization's
+    by_user: tuple                  # (name, currency, cents), the largest first
+    by_model: tuple
+    by_workspace: tuple
+    days_done: int
+    days: int                       # how many of them there are so far
+    problems: Tuple[Failure, ...]   # why a part is missing
+
+    @property
+    def complete(self):
+        return (self.days_done == self.days and self.total is not None
+                and not self.problems)
 
 
 class Reading(NamedTuple):
@@ -578,6 +639,7 @@ class Snapshot(NamedTuple):
     profile: Known = Known()    # Account, from the service
     usage: Known = Known()      # Usage
     pace_maker: Known = Known()     # PaceMaker, None where it is not installed
+    console: Known = Known()    # Console
 
 
 def absorb(snapshot, reading):
@@ -590,7 +652,7 @@ def absorb(snapshot, reading):
     else:
         new = Known(value, at, None, next_at, free_at)
     if source == 'identity' and value and old.value and value.uuid != old.value.uuid:
-        snapshot = Snapshot(login=snapshot.login, pace_maker=snapshot.pace_maker)
+        snapshot = snapshot._replace(profile=Known(), usage=Known())
     return snapshot._replace(**{source: new})
 
 
@@ -609,17 +671,25 @@ def usage_of(snapshot):
     return snapshot.usage._replace(failure=failure, next_at=None, free_at=None)
 
 
-def has_numbers(snapshot):
-    usage = snapshot.usage.value
-    return bool(usage and (usage.limits or usage.spend))
+def main_of(snapshot, mode):
+    """What is known of the source that a mode is about."""
+    return snapshot.console if mode == 'console' else usage_of(snapshot)
+
+
+def has_numbers(snapshot, mode='code'):
+    """Whether there is a number to show."""
+    if mode == 'console':
+        return bool(snapshot.console.value)
+    usage, pace = snapshot.usage.value, snapshot.pace_maker.value
+    return bool(usage and (usage.limits or usage.spend) or pace and pace.usage)
 
 
 # ---- 5. Parsing --------------------------------------------------------------------------------
 
-def parse_json(data):
+def parse_json(data, parse_float=float):
     """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
     try:
-        return json.loads(data.decode('utf-8-sig'))
+        return json.loads(data.decode('utf-8-sig'), parse_float=parse_float)
     except (ValueError, RecursionError):
         raise SourceError('bad_reply', 'no JSON' if data.strip() else 'it is empty')
 
@@ -694,7 +764,7 @@ def parse_listed(entry):
     if kind == 'weekly_scoped':
         name = scope_name(entry.get('scope'))
         key = '_'.join(filter(None, (kind, re.sub(r'\W+', '_', name.lower()).strip('_'))))
-        label, window = '7-Day ' + (name or 'Scoped'), 7 * DAY
+        label, window = '7-Day ' + (name.title() if name.islower() else name or 'Scoped'), 7 * DAY
     if used is None:
         return None
     return make_limit(key, label, used, moment(entry.get('resets_at'), 'resets_at'), window)
@@ -775,8 +845,8 @@ def make_spend(enabled, used, limit, currency, digits, percent):
         return None
     if digits is None or not 0 <= digits <= 6:
         digits = MINOR_DIGITS.get(currency, 2)
-    if percent is None and limit:
-        percent = 100 * (used or 0) / limit
+    if percent is None and limit is not None:
+        percent = 100 * (used or 0) / limit if limit else 100 * bool(used)
     return Spend(used or 0, limit, int(digits), currency, percent)
 
 
@@ -834,7 +904,7 @@ def parse_login(document):
 def parse_pace_config(document):
     """The keys of PACE_DEFAULTS in config.json, checked. SourceError malformed."""
     if not isinstance(document, dict):
-        raise SourceError('malformed', 'config.json is no object')
+        raise SourceError('malformed', 'config.json: no object')
     config = {}
     for key, default in PACE_DEFAULTS.items():
         value = document.get(key)
@@ -842,22 +912,24 @@ def parse_pace_config(document):
         if value is None:
             continue
         if (not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
-                or isinstance(value, float) and not abs(value) < 1e15):
-            raise SourceError('malformed', 'config.json: %s is of a wrong type' % key)
+                or not isinstance(value, str) and not 0 <= value < 1e9):
+            raise SourceError('malformed', 'config.json: %s is no fit value' % key)
         config[key] = clean(value) if isinstance(value, str) else value
     return config
 
 
 def parse_pace_usage(row):
-    """The PaceUsage in a row of usage_snapshots or api_cache."""
-    return PaceUsage(number(row['five_hour_util'], 'five_hour_util') or 0.0,
+    """The PaceUsage in a row of usage_snapshots or api_cache, which always have both percents."""
+    if None in (row['five_hour_util'], row['seven_day_util']):
+        raise SourceError('malformed', 'usage.db: no utilization in its usage')
+    return PaceUsage(number(row['five_hour_util'], 'five_hour_util'),
                      moment(row['five_hour_resets_at'], 'five_hour_resets_at'),
-                     number(row['seven_day_util'], 'seven_day_util') or 0.0,
+                     number(row['seven_day_util'], 'seven_day_util'),
                      moment(row['seven_day_resets_at'], 'seven_day_resets_at'),
                      number(row['timestamp'], 'timestamp') or 0.0)
 
 
-def parse_pace_maker(config, tables, errors, version, now):
+def parse_pace_maker(config, tables, errors, version, problems, now):
     """The PaceMaker in what was read of its files."""
     decided = events(tables, 'pacing_decisions', integer, integer)
     if decided and None in tables['pacing_decisions'][0].values():
@@ -870,7 +942,7 @@ def parse_pace_maker(config, tables, errors, version, now):
         events(tables, 'secrets_metrics', integer),
         events(tables, 'activity_events', text, text) or (),
         events(tables, 'governance_events', text, text, long_text) or (),
-        errors, parse_agents(tables), version)
+        errors, tuple(problems), parse_agents(tables), version)
 
 
 def integer(value):
@@ -919,7 +991,7 @@ def parse_agents(tables):
         if len(names) < 3:
             names.append(text(action['tool_name']))
     agents = (Agent(text(row['workspace_root']), clean(str(row['session_id'])),
-                    text(row['subagent_type']) or clean(str(row['agent_id']))[:8],
+                    text(row['subagent_type']) or clean(str(row['agent_id']))[-8:],
                     row['role'] == 'root', moment(row['last_seen'], 'last_seen') or 0.0,
                     moment(row['ended_at'], 'ended_at'),
                     tuple(tools.get(row['agent_id'], ())[:3]))
@@ -953,7 +1025,7 @@ def estimate(state, calibrated, costs, now):
             moment(state['resets_at_' + key], 'resets_at'),
             number(state['rollover_cost_' + key], 'rollover_cost'),
             seconds, coefficient, [cost for cost in costs if cost[0] >= entered], now)
-    return PaceUsage(*windows, at=max([at for at, _ in costs] + [entered]), estimated=True)
+    return PaceUsage(*windows, at=entered, estimated=True)
 
 
 def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, now):
@@ -966,6 +1038,88 @@ def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, 
     elif rollover is not None:
         baseline, spent = 0, max(0, spent - rollover)
     return min(100, baseline + spent * coefficient * 100), resets_at
+
+
+def parse_cents(amount):
+    """An amount of cents, a number or a text, as an exact Decimal; null is nothing."""
+    from decimal import Decimal, InvalidOperation
+    try:
+        cents = Decimal(amount or 0) if not isinstance(amount, bool) else Decimal('nan')
+    except (InvalidOperation, TypeError, ValueError):
+        cents = Decimal('nan')
+    if not cents.is_finite() or cents.adjusted() >= 15:
+        raise SourceError('bad_reply', 'an amount is no number')
+    return cents
+
+
+def listed(document):
+    """The rows of a page of the Admin API."""
+    rows = mapping(document, 'a page').get('data')
+    if not isinstance(rows, list):
+        raise SourceError('bad_reply', 'data is no list')
+    return [mapping(row, 'a row') for row in rows]
+
+
+def add(sums, name, amount):
+    """Add an {amount, currency} to `sums`, {(name, currency): cents}."""
+    amount = mapping(amount, 'an amount')
+    key = name, text(amount.get('currency')).upper() or 'USD'
+    sums[key] = sums.get(key, 0) + parse_cents(amount.get('amount'))
+
+
+def parse_claude_code(rows):
+    """The DayCosts in the rows of a Claude Code report: a user has several."""
+    day = DayCosts({}, {})
+    for row in rows:
+        actor = mapping(row.get('actor'), 'actor')
+        key = text(actor.get('api_key_name'))
+        name = (text(actor.get('email_address')).lower() or 'API key ' * ('@' in key) + key
+                or text(actor.get('type')) or 'unknown')
+        models = row.get('model_breakdown') or ()
+        if not isinstance(models, (list, tuple)):
+            raise SourceError('bad_reply', 'model_breakdown is no list')
+        for model in models:
+            model = mapping(model, 'a model')
+            add(day.by_user, name, model.get('estimated_cost'))
+            add(day.by_model, text(model.get('model')) or 'unknown', model.get('estimated_cost'))
+    return day
+
+
+def parse_cost_report(rows):
+    """({(day, currency): cents}, {(workspace id, currency): cents}) of a cost report's buckets."""
+    by_day, by_workspace = {}, {}
+    for bucket in rows:
+        results = bucket.get('results') or ()
+        if not isinstance(results, (list, tuple)):
+            raise SourceError('bad_reply', 'results is no list')
+        for result in results:
+            result = mapping(result, 'a result')
+            add(by_day, text(bucket.get('starting_at'))[:10], result)
+            add(by_workspace, text(result.get('workspace_id')), result)
+    return by_day, by_workspace
+
+
+def parse_admin_key(document, env):
+    """The Admin API key of the environment, else of the credentials document.
+
+    SourceError no_credentials; unauthorized where it is a key of another kind.
+    """
+    console = document.get('anthropicConsole') if isinstance(document, dict) else None
+    stored = console.get('adminApiKey') if isinstance(console, dict) else None
+    key = env.get('ANTHROPIC_ADMIN_API_KEY', '').strip() or stored
+    key = key.strip() if isinstance(key, str) else key
+    if not key:
+        raise SourceError('no_credentials')
+    if not isinstance(key, str) or not re.fullmatch('[!-~]+', key):
+        raise SourceError('unauthorized', 'it is not of printable characters')
+    for start, kind in OTHER_KEYS.items():
+        if key.startswith(start):
+            raise SourceError('unauthorized', kind + ', where sk-ant-admin... is needed')
+    return key
+
+
+OTHER_KEYS = {'sk-ant-oat': "this is Claude Code's login token",
+              'sk-ant-api': 'this is a normal API key'}
 
 
 # ---- 6. Reckoning ------------------------------------------------------------------------------
@@ -1012,9 +1166,9 @@ def money(amount, digits):
     return '{:,.{}f}'.format(amount / 10 ** digits, digits)
 
 
-def message(failure, next_at, now):
+def message(failure, next_at, now, errors=ERRORS):
     """The sentence for people: what happened, and what to do or when the next try is."""
-    sentence, step = ERRORS[failure.code]
+    sentence, step = errors[failure.code]
     if not step and next_at:
         step = 'Next try %s.' % clock_text(next_at, now)
     return ' '.join(filter(None, (sentence.format(failure.detail), step)))
@@ -1055,6 +1209,7 @@ def next_poll(history, source, token, interval, now):
     history = [attempt for attempt in history if attempt.at <= now]     # the clock was set back
     own = [attempt for attempt in history if attempt.source == source]
     last = own[-1] if own else None
+    ours = [attempt for attempt in own if attempt.token == token]
     free_at = block_end(history, token)
     if len(own) >= BUDGET:
         free_at = max(free_at, own[-BUDGET].at + BUDGET_SECONDS)
@@ -1062,10 +1217,10 @@ def next_poll(history, source, token, interval, now):
         due = 0.0
     elif last.code == 'ok':
         due = last.at + interval
-    elif last.code == 'forbidden_scope':
-        due = free_at = float('inf')
     else:
         due = last.at + doubled(RETRY_SECONDS, len(since_success(own)), RETRY_MOST)
+    if ours and ours[-1].code == 'forbidden_scope':
+        due = free_at = float('inf')
     return Plan(max(due, free_at), free_at)
 
 
@@ -1272,7 +1427,7 @@ def pace_status(snapshot, now):
     tempo = setting(pace.config, 'tempo_mode')
     if tempo not in TEMPOS:
         tempo = 'on' if setting(pace.config, 'tempo_enabled') else 'off'
-    usage = newer_usage(pace.usage, snapshot.usage)
+    usage = pace.usage and newer_usage(pace.usage, snapshot.usage)
     if not setting(pace.config, 'enabled') or not usage:
         return PaceStatus('no_data' if setting(pace.config, 'enabled') else 'inactive', '', tempo)
     decision = pacing_decision(*usage[:4], pace.config, now)
@@ -1280,11 +1435,13 @@ def pace_status(snapshot, now):
     interval = pace.config.get('poll_interval', 300 if pace.is_modern else 60)
     if pace.decided and 0 <= now - pace.decided[0] < interval:
         _, throttling, delay = pace.decided     # what the hooks go on applying until then
+        throttling, delay = throttling and delay > 0, delay if throttling else 0
+    strategy = decision.strategy if throttling == decision.throttling else None
     target = (decision.seven_day_target if decision.window == '7-day'
               else decision.five_hour_target)
     return PaceStatus('throttling' if throttling else 'on_pace', '', tempo, throttling, delay,
                       decision.window, target, decision.deviation, budget_words(decision, target),
-                      decision.algorithm, decision.strategy, decision.stale, usage.estimated,
+                      decision.algorithm, strategy, decision.stale, usage.estimated,
                       usage.at, stale_windows(usage, now, decision))
 
 
@@ -1311,6 +1468,107 @@ def budget_words(decision, target):
     used = decision.deviation + target
     inside = decision.safe_allowance is not None and used > decision.safe_allowance
     return 'inside safety buffer' if inside else 'under budget'
+
+
+def month_of(now):
+    """(first second, last second + 1) of the UTC month of a time."""
+    import calendar
+    year, month = time.gmtime(now)[:2]
+    start = calendar.timegm((year, month, 1, 0, 0, 0))
+    return start, start + calendar.monthrange(year, month)[1] * DAY
+
+
+def utc_day(at):
+    return time.strftime('%Y-%m-%d', time.gmtime(at))
+
+
+def days_of_month(now):
+    """The UTC days of a month up to now: '2026-11-01' and so on."""
+    return [utc_day(at) for at in range(int(month_of(now)[0]), int(now) + 1, DAY)]
+
+
+def month_reports(days, now):
+    """(path, query) of the cost report of the month, then of each day's Claude Code report."""
+    cost = {'starting_at': utc_day(month_of(now)[0]) + 'T00:00:00Z',
+            'ending_at': utc_day(now + DAY) + 'T00:00:00Z', 'bucket_width': '1d',
+            'group_by[]': 'workspace_id', 'limit': 31}
+    return [('cost_report', cost)] + [
+        ('usage_report/claude_code', {'starting_at': day, 'limit': PAGE_ROWS}) for day in days]
+
+
+def project(by_day, now):
+    """The Projection of a month's cost by day, {day: cents}; None in its first 24 hours.
+
+    The last seven days are today and the six before, once the month has them.
+    """
+    from decimal import Decimal
+    start, end = month_of(now)
+    if now - start < DAY:
+        return None
+    month_to_date, left = sum(by_day.values(), Decimal(0)), Decimal(end - now) / HOUR
+    rate = month_to_date * HOUR / Decimal(now - start)
+    week = now // DAY * DAY - 6 * DAY
+    other = None
+    if week >= start:
+        since = utc_day(week)
+        cost = sum((cents for day, cents in by_day.items() if day >= since), Decimal(0))
+        weekly = cost * HOUR / Decimal(now - week)
+        if abs(weekly - rate) > abs(rate) * Decimal(RANGE_LEAST):
+            other = month_to_date + weekly * left
+    return Projection(rate, month_to_date + rate * left, other)
+
+
+def summed(tables):
+    """One table of sums out of several."""
+    sums = {}
+    for table in tables:
+        for key, cents in table.items():
+            sums[key] = sums.get(key, 0) + cents
+    return sums
+
+
+def ranked(sums, names=None):
+    """(name, currency, cents) of a table of sums, the largest first."""
+    named = [((names or {}).get(name, name), currency, cents)
+             for (name, currency), cents in sums.items()]
+    return tuple(sorted(named, key=lambda row: (-row[2], row[:2])))
+
+
+def by_currency(sums, name=None):
+    """currency -> cents, of one name or of all."""
+    found = {}
+    for (key, currency), cents in sums.items():
+        if name in (None, key):
+            found[currency] = found.get(currency, 0) + cents
+    return found
+
+
+def reckon_console(organization, you, days, costs, workspaces, problems, now):
+    """The Console out of {day: DayCosts}, a parsed cost report or None, and names."""
+    by_user = summed(day.by_user for day in days.values())
+    of_you = {day: costs_of_day.by_user.get((you, 'USD'), 0)
+              for day, costs_of_day in days.items()}
+    of_all = {day: cents for (day, currency), cents in (costs or ({}, {}))[0].items()
+              if currency == 'USD'}
+    by_day = of_you if you else of_all
+    names = {'': 'Default', **workspaces}
+    wanted = days_of_month(now)
+    return Console(
+        organization, utc_day(now)[:7], utc_day(now), you,
+        by_currency(by_user, you) if you and days else None,
+        by_currency(costs[0]) if costs else None,
+        project(by_day, now) if (days if you else costs) else None,
+        tuple((day, by_day.get(day, 0)) for day in wanted),
+        ranked(by_user), ranked(summed(day.by_model for day in days.values())),
+        ranked(costs[1], names) if costs else (), len(days), len(wanted), tuple(problems))
+
+
+def who_am_i(given, emails, login_name):
+    """One's address in lower case: what was given, else the organization's only user, else the
+    one user whose local part is the login name; '' if that tells nobody. Never by similarity."""
+    emails = [email.lower() for email in emails if email]
+    same = [email for email in emails if email.split('@')[0] == login_name.lower()]
+    return given.lower() or (emails[0] if len(emails) == 1 else same[0] if len(same) == 1 else '')
 
 
 # ---- 7. Sources --------------------------------------------------------------------------------
@@ -1421,14 +1679,58 @@ def file_stamp(path):
 
 def are_old(stamps, now):
     """Whether a further change would show in the stamps: files' clocks tick but now and then."""
-    newest = max(stamp[0] for stamp in stamps if stamp) / 1e9
-    return not newest <= now < newest + PACE_SECONDS
+    newest = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
+    return not newest <= now < newest + FILE_SECONDS
 
 
 def fingerprint(token):
     """What stands for a token wherever it is only compared."""
     import hashlib
     return hashlib.sha256(token.encode()).hexdigest()[:16]
+
+
+def login_name(env):
+    """The name of the person at this machine; '' if it is not known."""
+    return env.get('USER') or env.get('LOGNAME') or env.get('USERNAME') or ''
+
+
+def detect_mode(env, now):
+    """'code' or 'console': what the credentials file says, else what there is a login for."""
+    try:
+        document = read_json(config_path(env, '.credentials.json'), 'credentials')
+    except SourceError:
+        return 'code'               # which says what is wrong with the file
+    mode = document.get('mode') if isinstance(document, dict) else None
+    if mode in MODES:
+        return mode
+    return 'console' if has_admin_key(document, env) and not has_login(env, now) else 'code'
+
+
+def has_both(env, now):
+    """Whether there are credentials for both modes."""
+    try:
+        document = read_json(config_path(env, '.credentials.json'), 'credentials')
+    except SourceError:
+        document = None
+    return has_admin_key(document, env) and has_login(env, now)
+
+
+def has_login(env, now):
+    """Whether there is a Claude Code login, expired or not."""
+    try:
+        read_login(env, now)
+    except SourceError as error:
+        return error.failure.code not in ('no_credentials', 'logged_out')
+    return True
+
+
+def has_admin_key(document, env):
+    """Whether there is something in the place of an Admin API key."""
+    try:
+        parse_admin_key(document, env)
+    except SourceError as error:
+        return error.failure.code != 'no_credentials'
+    return True
 
 
 class Api:
@@ -1442,10 +1744,11 @@ class Api:
     def __init__(self, url, seconds=TOTAL_SECONDS):
         self.url, self.seconds = url, seconds
         self.manager = None
+        self.skew = 0               # seconds that the server's clock is ahead of ours
         self.sockets = []
         self.late = False
 
-    def get(self, path, headers, secret):
+    def get(self, path, headers, secret, parse_float=float):
         """The JSON document at `path`. SourceError for every failure.
 
         `secret` is taken out of whatever the server says, should it echo it.
@@ -1469,7 +1772,10 @@ class Api:
             self.close()
         if self.late:
             raise SourceError('timeout')
-        return check(status, fields, body.replace(secret.encode(), b'[secret]'), time.time())
+        self.skew = skew_of(fields, time.time())
+        body = body.replace(secret.encode(), b'[secret]')
+        check(status, fields, body, time.time())
+        return parse_json(body, parse_float)
 
     def exchange(self, urllib3, path, headers):
         """(status, header fields, body) of one GET."""
@@ -1519,7 +1825,7 @@ def watched(connection, api):
 
 def manager_for(urllib3, url):
     """The pool manager of urllib3 for an address, through the proxy if one is set."""
-    options = {'timeout': urllib3.Timeout(CONNECT_SECONDS, TOTAL_SECONDS)}
+    options = {'timeout': urllib3.Timeout(connect=CONNECT_SECONDS, read=TOTAL_SECONDS)}
     if url.startswith('https:'):
         # Said outright, for urllib3 before 1.25 takes silence for CERT_NONE.
         options.update(ssl_context=tls_context(), cert_reqs='CERT_REQUIRED')
@@ -1529,7 +1835,9 @@ def manager_for(urllib3, url):
     proxy = proxy_of(url)
     if not proxy:
         return urllib3.PoolManager(**options)
-    login = urllib3.util.parse_url(proxy).auth      # dropped by ProxyManager
+    login, host = urllib3.util.parse_url(proxy)[1:3]    # ProxyManager drops the login
+    if not host:
+        raise ValueError('no proxy')
     if login:
         from urllib.parse import unquote
         pair = unquote(login) if ':' in login else unquote(login) + ':'
@@ -1540,7 +1848,7 @@ def manager_for(urllib3, url):
 def proxy_of(url):
     """The proxy for an address, or None. urllib3 does not look for one by itself.
 
-    Never one for loopback: what goes there in plain text must not leave the machine.
+    Never one for plain http, which is for loopback only: it must not leave the machine.
     """
     if url.startswith('http:'):
         return None
@@ -1620,9 +1928,9 @@ def network_error(error):
 
 
 def check(status, fields, body, now):
-    """The JSON document of a reply. SourceError for every status but 2xx, and for no JSON."""
+    """SourceError for every status but 2xx."""
     if 200 <= status < 300:
-        return parse_json(body)
+        return
     words = server_words(body)
     told = '%d, %s' % (status, words) if words else str(status)
     if 300 <= status < 400:
@@ -1635,6 +1943,21 @@ def check(status, fields, body, now):
     if status == 401:
         raise SourceError('unauthorized', told)
     raise SourceError('server_error' if status >= 500 else 'bad_reply', told)
+
+
+def skew_of(fields, now):
+    """How far a server's clock is ahead, by its Date header; 0 unless that is very far."""
+    date = http_date(fields.get('Date', ''))
+    return date - now if date and abs(date - now) >= SKEW_LEAST else 0
+
+
+def http_date(words):
+    """Epoch seconds of a date in a header, or None."""
+    from email.utils import parsedate_to_datetime
+    try:
+        return parsedate_to_datetime(words).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def server_words(body):
@@ -1650,11 +1973,8 @@ def retry_after(fields, now):
     told = fields.get('Retry-After', '').strip()
     if re.fullmatch(r'\d+', told, re.ASCII):
         return float(told)
-    from email.utils import parsedate_to_datetime
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    date = http_date(told)
+    return date and max(0.0, date - now)
 
 
 TRIES = 8                       # hooks open and close the files many times a second
@@ -1678,7 +1998,7 @@ def read_only(path, read):
         except sqlite3.DatabaseError as error:
             words, code = clean(str(error)), 'malformed'
             if 'locked' in words:           # has cost its time already
-                left, code = 0, 'locked'
+                left, code, words = 0, 'locked', 'by its writer'
         except OSError as error:
             words, code = error.strerror, 'malformed'
         if not left:
@@ -1692,11 +2012,14 @@ def read_once(sqlite3, path, read):
     stamps = [file_stamp(path + end) for end in SIBLINGS]
     how = way_to_open(header, *map(bool, stamps[1:3]))
     try:
-        found = (query_copy if how == 'copy' else query)(sqlite3, path, how, read)
+        if how == 'copy':
+            found = query_copy(sqlite3, path, read)
+        else:
+            found = query(sqlite3, path, how, read)
     except sqlite3.OperationalError as error:
         if 'readonly' not in str(error):
             raise
-        found = query_copy(sqlite3, path, how, read)    # a dead writer's journal wants undoing
+        found = query_copy(sqlite3, path, read)     # a dead writer's journal wants undoing
         how = 'copy'
     if ('immutable' in how or how == 'copy') and stamps != [
             file_stamp(path + end) for end in SIBLINGS]:
@@ -1704,7 +2027,7 @@ def read_once(sqlite3, path, read):
     return found
 
 
-def query_copy(sqlite3, path, _, read):
+def query_copy(sqlite3, path, read):
     """The same on a private copy of the file and of what stands beside it."""
     import shutil
     import tempfile
@@ -1744,40 +2067,57 @@ def query(sqlite3, path, how, read):
         connection.close()
 
 
-def read_tables(connection, tables, **parameters):
+def read_tables(connection, tables, problems, **parameters):
     """name -> rows as dicts, of those tables that are there; a missing column is None.
 
-    SourceError malformed where the first column is missing: it is another table.
+    One without its first column is another table: it goes to `problems`.
     """
     found = {}
     for name, (columns, rest) in tables.items():
         there = [row[1] for row in connection.execute('PRAGMA table_info(%s)' % name).fetchall()]
         columns = columns.split()
-        if there and columns[0] not in there:
-            raise SourceError('malformed', 'table %s has other columns' % name)
-        if there:
-            names = ', '.join(name if name in there else 'NULL' for name in columns)
+        if columns[0] in there:
+            names = ', '.join(column if column in there else 'NULL' for column in columns)
             rows = connection.execute('SELECT %s FROM %s %s' % (names, name, rest), parameters)
             found[name] = [dict(zip(columns, row)) for row in rows.fetchall()]
+        elif there:
+            problems.append('table %s has other columns' % name)
     return found
 
 
 def read_pace_tables(folder, now):
-    """The rows of USAGE_TABLES, COST_TABLES and AGENT_TABLES, as far as there are such."""
+    """(tables, problems): the rows of all tables that there are, and what of them is odd.
+
+    SourceError if usage.db, or what is decided by, cannot be read.
+    """
+    spans = {'ended': now - AGENT_LIVE - AGENT_ENDED, 'hour': now - HOUR, 'day': now - DAY,
+             'active': now - ACTIVITY_SECONDS}
+
     def read_usage(connection):
-        found = read_tables(connection, USAGE_TABLES, now=now)
+        odd = []
+        found = read_tables(connection, DECISION_TABLES, odd)
+        if odd:
+            raise SourceError('malformed', odd[0])
         state = next(iter(found.get('fallback_state_v2') or ()), {})
         if state.get('state') == 'fallback':
-            found.update(read_tables(connection, COST_TABLES, entered=state['entered_at'] or 0))
+            found.update(read_tables(connection, COST_TABLES, odd,
+                                     entered=state['entered_at'] or 0))
+        found.update(read_tables(connection, EVENT_TABLES, problems, **spans))
         return found
 
-    tables = {}
-    for name, read in (('usage.db', read_usage), ('session_registry.db', lambda connection:
-                                                  read_tables(connection, AGENT_TABLES, now=now))):
-        path = os.path.join(folder, name)
-        if os.path.exists(path):
-            tables.update(read_only(path, read))
-    return tables
+    def read_agents(connection):
+        return read_tables(connection, AGENT_TABLES, problems, **spans)
+
+    tables, problems = {}, []
+    usage, registry = (os.path.join(folder, name) for name in ('usage.db', 'session_registry.db'))
+    if os.path.exists(usage):
+        tables.update(read_only(usage, read_usage))
+    try:
+        if os.path.exists(registry):
+            tables.update(read_only(registry, read_agents))
+    except SourceError as error:
+        problems.append(error.failure.detail)
+    return tables, problems
 
 
 def pace_logs(folder, now):
@@ -1811,6 +2151,68 @@ def read_log_errors(path, seen):
     seen[path] = start + len(data), times
 
 
+class Admin:
+    """The Admin API, asked with one key. Owns an Api for each request that runs at a time."""
+
+    def __init__(self, url, key):
+        self.url, self.key = url, key
+        self.apis = [Api(url)]
+
+    def get(self, path, api=None, **query):
+        """The document at a path, amounts as Decimals."""
+        from decimal import Decimal
+        from urllib.parse import urlencode
+        path = ADMIN_PATH + path + ('?' + urlencode(query) if query else '')
+        headers = dict(ADMIN_HEADERS, **{'x-api-key': self.key})
+        return (api or self.apis[0]).get(path, headers, self.key, Decimal)
+
+    def pages(self, path, api=None, stopped=None, **query):
+        """The rows of all pages of a report or a list, of which each names the next."""
+        rows, seen, more = [], set(), {}
+        while not (stopped and stopped.is_set()):
+            page = self.get(path, api, **query, **more)
+            rows += listed(page)
+            if not page.get('has_more'):
+                return rows
+            token = page.get('next_page') or page.get('last_id')
+            if not isinstance(token, str) or token in seen or not re.fullmatch('[ -~]+', token):
+                raise SourceError('bad_reply', 'a page does not name the next')
+            seen.add(token)
+            more = {'page' if page.get('next_page') else 'after_id': token}
+        raise SourceError('rate_limited')
+
+    def each(self, reports):
+        """(index, rows, failure) of several (path, query), some at a time, as they come.
+
+        The rest is left unasked after a refusal that holds for all of them.
+        """
+        todo, results, stopped = list(enumerate(reports)), queue.Queue(), threading.Event()
+        while len(self.apis) < CONSOLE_WORKERS:
+            self.apis.append(Api(self.url))
+        for api in self.apis:
+            threading.Thread(target=self.work, args=(api, todo, results, stopped),
+                             daemon=True).start()
+        for _ in reports:
+            result = results.get()
+            yield result
+            if result[2] and result[2].code in CONSOLE_GRAVE:
+                return
+
+    def work(self, api, todo, results, stopped):
+        """One worker of `each`: take what is to do until there is nothing more, or no use."""
+        while todo and not stopped.is_set():
+            try:
+                index, (path, query) = todo.pop(0)
+            except IndexError:
+                return                      # another one took the last
+            try:
+                results.put((index, self.pages(path, api, stopped, **query), None))
+            except SourceError as error:
+                if error.failure.code in CONSOLE_GRAVE:
+                    stopped.set()
+                results.put((index, None, error.failure))
+
+
 # ---- 8. Pollers --------------------------------------------------------------------------------
 
 class Poller(threading.Thread):
@@ -1819,11 +2221,13 @@ class Poller(threading.Thread):
     A daemon: the program ends at once even while a request or a look-up of a name hangs.
     """
     source = 'usage'            # where a bug of its own is told
+    mode = 'code'               # the mode it serves
 
     def __init__(self, inbox, clock):
         super().__init__(daemon=True)
         self.inbox, self.clock = inbox, clock
-        self.asked = threading.Event()
+        self.asked, self.asked_at = threading.Event(), float('inf')
+        self.wanted = True          # its mode is the one shown
         self.told = {}
 
     def once(self, asked):
@@ -1833,11 +2237,19 @@ class Poller(threading.Thread):
     def look(self):
         """Tell what is known without any wait, for the first frame."""
 
+    def ask_now(self, at):
+        """Have what is possible asked at once; a request that is under way then serves as well."""
+        self.asked_at = at
+        self.asked.set()
+
     def run(self):
         wait = 0
         while True:
             asked = self.asked.wait(wait)
             self.asked.clear()
+            if not self.wanted:
+                wait = None
+                continue
             try:
                 wait = self.once(asked)
             except Exception as error:      # a bug must not freeze the panel without a word
@@ -1878,10 +2290,13 @@ class CodePoller(Poller):
 
     def look_at_login(self):
         """Read identity and login anew, and tell them where they have changed."""
-        self.stamps = self.file_stamps()
+        stamps, old = self.file_stamps(), self.login
+        self.stamps = stamps if are_old(stamps[0], self.clock()) else None
         self.look()
         try:
             self.login = read_login(self.env, self.clock())
+            if old and old.token != self.login.token and not self.told.get('identity'):
+                self.history = ()           # whose it is nobody tells; it may be another's
         except SourceError as error:
             self.login = None
             self.tell_change('login', None, error.failure)
@@ -1913,11 +2328,11 @@ class CodePoller(Poller):
         return files, self.clock() // MINUTE if MACOS else 0
 
     def once(self, asked):
-        if not self.login or self.stamps != self.file_stamps():
+        if self.stamps != self.file_stamps():
             self.look_at_login()
+        self.borrow()
         if not self.login:
             return WATCH_SECONDS
-        self.borrow()
         waits = [self.ask(source, asked and source == 'usage') for source in self.ENDPOINTS]
         return min(WATCH_SECONDS, *waits)
 
@@ -1933,7 +2348,7 @@ class CodePoller(Poller):
         self.pace_stamps = stamps if are_old(stamps, now) else None
         try:
             loan = parse_loan(read_only(path, lambda connection: read_tables(
-                connection, LOAN_TABLES)))
+                connection, LOAN_TABLES, [])))
         except SourceError:
             self.pace_stamps = None
             return                          # told where Pace Maker is shown
@@ -1943,7 +2358,7 @@ class CodePoller(Poller):
             return
         self.held_until = min(loan.blocked_until, now + BLOCK_MOST)
         if loan.usage and newest < loan.at <= now:
-            self.note(Attempt('usage', fingerprint(self.login.token), loan.at, 'ok'), loan.usage)
+            self.note(Attempt('usage', '', loan.at, 'ok'), loan.usage)
         if self.held_until > now:
             self.tell('usage', None, Failure('rate_limited'), self.held_until, self.held_until)
 
@@ -1958,6 +2373,8 @@ class CodePoller(Poller):
     def ask(self, source, asked):
         """Make the request if it is due and there is a login; return the seconds to the next."""
         plan, now = self.plan(source), self.clock()
+        asked = asked and not any(attempt.source == source and attempt.at >= self.asked_at
+                                  for attempt in self.history)
         if now < (plan.free_at if asked else plan.next_at):
             return plan.next_at - now
         self.look_at_login()
@@ -1991,6 +2408,142 @@ class CodePoller(Poller):
             return None, error.failure
 
 
+class ConsolePoller(Poller):
+    """The organization's costs by the Admin API. Days that can no longer change are kept."""
+    source = mode = 'console'
+
+    def __init__(self, inbox, clock, url, env, user='', interval=CONSOLE_SECONDS):
+        super().__init__(inbox, clock)
+        self.url, self.env, self.user, self.interval = url, env, user, interval
+        self.admin = None
+        self.history = ()
+        self.forget()
+
+    def forget(self):
+        """Nothing is known any more: another key, another organization."""
+        self.names = None           # (organization, one's address, {workspace id: name})
+        self.days, self.final, self.month = {}, set(), ''
+        self.costs = None           # the last cost report, parsed
+        self.is_refused = False     # the key may not read the days' reports
+
+    def once(self, asked):
+        import decimal
+        decimal.getcontext().prec = 60      # of this thread: sums stay exact
+        try:
+            has_key = self.env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
+            key = parse_admin_key(None if has_key else read_json(
+                config_path(self.env, '.credentials.json'), 'credentials'), self.env)
+        except SourceError as error:
+            self.tell_change('console', None, error.failure)
+            return WATCH_SECONDS
+        if not self.admin or self.admin.key != key:
+            self.admin, self.history = Admin(self.url, key), ()
+            self.forget()
+        plan, now = self.plan(), self.clock()
+        if now >= (plan.free_at if asked else plan.next_at):
+            self.poll()
+        return min(WATCH_SECONDS, max(0, self.plan().next_at - now))
+
+    def poll(self):
+        """Load the month and tell it; what fails for all of it is told as its failure."""
+        self.told.clear()
+        value, failures = None, []
+        try:
+            value = self.load(failures)
+        except SourceError as error:
+            failures.insert(0, error.failure)
+        grave = [failure for failure in failures if failure.code in CONSOLE_GRAVE or not value]
+        code, _, retry_after = grave[0] if grave else ('ok', '', None)
+        self.history = self.history[-50:] + (Attempt(
+            'console', fingerprint(self.admin.key), self.clock(), code, retry_after),)
+        times = [at if at < float('inf') else None for at in self.plan()]
+        if value:
+            self.tell('console', value, None, *times)
+        if grave:
+            self.tell('console', None, grave[0], *times)
+
+    def plan(self):
+        return next_poll(self.history, 'console', fingerprint(self.admin.key), self.interval,
+                         self.clock())
+
+    def load(self, failures):
+        """The Console now. What fails of it alone goes to `failures`, else SourceError."""
+        self.names = self.names or self.ask_names()
+        now = self.clock() + self.admin.apis[0].skew
+        if self.month != utc_day(now)[:7]:
+            self.month, self.days, self.final, self.costs = utc_day(now)[:7], {}, set(), None
+        todo = [day for day in days_of_month(now) if day not in self.final]
+        if self.is_refused:
+            todo = todo[-1:]                # enough to see whether the key may now
+        is_first, came = any(day not in self.days for day in todo), False
+        for index, rows, failure in self.admin.each(month_reports(todo, now)):
+            try:
+                self.take(index and todo[index - 1], rows, failure, now)
+                came = True
+            except SourceError as error:
+                failures.append(error.failure)
+            if is_first:
+                self.tell('console', self.reckon(failures, now))
+        if not came:
+            raise SourceError(*failures[0])
+        return self.reckon(failures, now)
+
+    def take(self, day, rows, failure, now):
+        """Note the rows of a day's report, for good if it can no longer change, or those of the
+        cost report where there is no day. SourceError, also for the failure instead of rows."""
+        if failure:
+            if day and failure.code.startswith('forbidden'):
+                self.is_refused = True
+            raise SourceError(*failure)
+        if not day:
+            self.costs = parse_cost_report(rows)
+            return
+        self.days[day] = parse_claude_code(rows)
+        self.is_refused = False
+        if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now:
+            self.final.add(day)
+
+    def reckon(self, failures, now):
+        organization, you, workspaces = self.names
+        return reckon_console(organization, you, self.days, self.costs, workspaces, failures, now)
+
+    def ask_names(self):
+        """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
+        me = self.allowed(self.admin.get, 'me') or {}
+        given = self.user or self.login_email()
+        users = [] if given else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
+        workspaces = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS)
+        you = who_am_i(given, [text(row.get('email')) for row in users or ()],
+                       login_name(self.env))
+        return (text(mapping(me, 'organization').get('name')), you,
+                {text(row.get('id')): text(row.get('name')) for row in workspaces or ()})
+
+    @staticmethod
+    def allowed(read, path, **query):
+        """What `read` gives, None where the key may not or the reply is odd: the costs do
+        without it. SourceError for what holds for every request."""
+        try:
+            return read(path, **query)
+        except SourceError as error:
+            if error.failure.code in CONSOLE_GRAVE + ('network', 'timeout', 'tls'):
+                raise
+            return None
+
+    def login_email(self):
+        """The address of Claude Code's login: its profile's, else its identity's; or ''."""
+        try:
+            token = read_login(self.env, self.clock()).token
+            headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
+            email = parse_profile(Api(self.url).get(PROFILE_PATH, headers, token)).email
+        except SourceError:
+            email = ''
+        try:
+            known = parse_identity(read_json(config_path(self.env, '.claude.json'), 'identity'))
+        except SourceError:
+            known = None
+        return email or (known.email if known else '')
+
+
 class PacePoller(Poller):
     """Claude Pace Maker's files; nothing is read again while none of them has changed."""
     source = 'pace_maker'
@@ -2016,7 +2569,7 @@ class PacePoller(Poller):
             self.stamps = None
             code, detail, _ = error.failure
             if code == 'bad_reply':
-                code = 'malformed'
+                code, detail = 'malformed', 'usage.db: ' + detail
             self.tell_change('pace_maker', None, Failure(code, detail))
         return PACE_SECONDS
 
@@ -2033,10 +2586,11 @@ class PacePoller(Poller):
         for path in logs:
             read_log_errors(path, self.errors)
         errors = sum((self.errors.get(path, (0, ()))[1] for path in logs), ())
+        config = parse_pace_config(document)
+        tables, problems = read_pace_tables(self.folder, now)
         pace = parse_pace_maker(
-            parse_pace_config(document), read_pace_tables(self.folder, now),
-            errors if any(path in self.errors for path in logs) else None,
-            text(document.get('version')), now)
+            config, tables, errors if any(path in self.errors for path in logs) else None,
+            text(document.get('version')), problems, now)
         self.expires_at = float('inf')
         if pace.usage and pace.usage.estimated:     # the clock takes it on to the next window
             self.expires_at = min(filter(None, (pace.usage.five_hour_resets_at,
@@ -2050,12 +2604,14 @@ class PacePoller(Poller):
 class Ui(NamedTuple):
     """What the person at the keyboard, or the command line, has chosen."""
     origin: str = ''                    # where the numbers are from, if not from API_URL
+    mode: str = 'code'
+    modes: Tuple[str, ...] = ('code',)  # those there are credentials for
     icons: bool = True
     ascii: bool = False
     hint: bool = True                   # the row of keys
     help: bool = False
     has_keys: bool = True               # of the panel being made: its title shows it
-    panel: int = 0                      # which one has the keys, counted on beyond the last
+    panel: int = 0                      # which one has the keys
     scroll: int = 0                     # rows
     notice: Tuple[str, ...] = ()        # the answer to a key, long and short, for a while ...
     notice_until: float = 0.0           # ... until then
@@ -2083,6 +2639,7 @@ BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, LIST, ALERT = ran
 HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
 TAB_HINT = ('Ctrl+C to stop · Tab next · r refresh · ? help', 'Tab next · r refresh · ? help',
             'Tab next · ? help', '? help')
+HELP_HINT = ('Ctrl+C to stop · Esc close · ↑ ↓ scroll', 'Esc close · ↑ ↓ scroll', 'Esc close')
 PLAIN_ICONS = {'⚠': '! '}               # without icons, where a blank would hide a meaning
 LABEL_CELLS, PERCENT_CELLS = 15, 5
 SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
@@ -2103,12 +2660,12 @@ def bar(used, width):
     return Span(filled, level(used)), Span('░' * (width - len(filled)), 'dim')
 
 
-def box(title, rows, width, height, scroll=0, role='title'):
+def box(title, rows, width, height, scroll=0, role='title', is_framed=None):
     """A Frame of exactly `height` lines of `width` cells: as many rows as fit, in a border.
 
     What scrolls out of it is counted in the border, or beside the rows where there is none.
     """
-    inner, room = inside(width, height)
+    inner, room = (width - 4, height - 2) if is_framed else inside(width, height)
     lines, above, below = squeeze(rows, room, scroll)
     lines = [fit(line, inner) for line in lines + [()] * (room - len(lines))]
     if room < height:
@@ -2223,7 +2780,8 @@ def bar_row(label, short, used, columns, tail='', role=None):
         label = label if label.endswith(':') else fitting(variants, LABEL_CELLS - 1)
     else:
         label = short
-    percent = ('%%%dd%%%%' % (PERCENT_CELLS - 1)) % percent_shown(used)
+    percent = '%d%%' % percent_shown(used)
+    percent = percent.rjust(PERCENT_CELLS) if columns.label else percent
     label = fit((Span(label),), max(0, columns.label - columns.gap))
     return (label + (Span(' ' * columns.gap), filled._replace(role=role), rest)
             + (Span(percent, role), Span(tail.rjust(columns.tail) if columns.tail else '')))
@@ -2249,13 +2807,12 @@ def limit_rows(limit, ui, columns, inner, compact, now):
 
 def spend_rows(spend, columns, inner):
     amount = '%s %s' % (spend.currency, money(spend.used, spend.digits))
-    if spend.percent is None:
+    if spend.limit is None:
         words = ('Extra Usage:   %s, no limit' % amount, 'Extra %s, no limit' % amount,
                  'Extra ' + amount, amount)
         yield Row(LIST, (Span(fitting(words, inner)),))
         return
-    if spend.limit is not None:
-        amount += ' of ' + money(spend.limit, spend.digits)
+    amount += ' of ' + money(spend.limit, spend.digits)
     yield Row(LIST, bar_row('Extra', 'Extra', spend.percent, columns))
     yield Row(NOTE, (Span(amount, 'soft'),))
 
@@ -2307,24 +2864,32 @@ def pace_rows(snapshot, ui, inner, compact, now):
     pace = pace_status(snapshot, now)
     if not pace:
         return
-    words = PACE_WORDS[pace.status] + ' (estimated)' * bool(pace.estimated)
     delay = '%ds' % pace.delay_seconds if pace.throttling else ''
     deviation = '%+.1f%%' % pace.deviation if pace.window else ''
-    forms = ((words,),)
-    if compact:
-        stale = '(stale)' if pace.stale else ''
-        forms = ((words, delay, deviation, stale), (words, delay, stale), (words,))
-    told = [' '.join(filter(None, form)) for form in forms]
-    labels = icon(ui, '🎯') + 'Pace Maker: ', 'Pace: '
-    wordings = [(label, told[0]) for label in labels] + [
-        (label, words) for words in told[1:] or told for label in labels + ('',)]
+    state = PACE_WORDS[pace.status] + ' (estimated)' * bool(pace.estimated)
+    wordings = state_wordings(icon(ui, '🎯'), state, *(
+        (delay, deviation, '(stale)' if pace.stale else '') if compact else ('', '', '')))
     label, words = next((each for each in wordings if cells(''.join(each)) <= inner), wordings[-1])
-    yield Row(STATE, (Span(label), Span(words, PACE_ROLES[pace.status])))
-    if pace.reason:
-        yield from marked_rows(NOTE, pace.reason, ui, inner)
+    role = 'dim' if pace.stale and not pace.window else PACE_ROLES[pace.status]
+    yield Row(STATE, (Span(label), Span(words, role)))
+    known = snapshot.pace_maker.value
+    for reason in filter(None, (pace.reason, *(known.problems if known else ()))):
+        yield from marked_rows(NOTE, reason, ui, inner)
     if not compact:
         yield from decision_rows(pace, deviation, delay, ui, inner)
-        yield from limiter_rows(snapshot.pace_maker.value, pace, now)
+        yield from limiter_rows(known, pace, now)
+
+
+def state_wordings(mark, state, delay, deviation, stale):
+    """(label, words) of Pace Maker's state, the longest first: the label is the last to go but
+    for a stale window, which must not look like one that counts."""
+    def join(*words):
+        return ' '.join(filter(None, words))
+    whole, middle = join(state, delay, deviation, stale), join(state, delay, stale)
+    wordings = [(mark + 'Pace Maker: ', whole), ('Pace: ', whole), ('Pace: ', middle)]
+    if stale:
+        wordings += [('Pace: ', join(state, stale)), ('', join(state, stale))]
+    return wordings + [('Pace: ', join(state, delay)), ('', join(state, delay)), ('', state)]
 
 
 def decision_rows(pace, deviation, delay, ui, inner):
@@ -2380,9 +2945,9 @@ def settings_rows(snapshot, inner, now):
     status = pace_status(snapshot, now)
     if status.tempo:
         yield pair(inner, 'Tempo', *TEMPOS[status.tempo])
-    for key, label in PACE_SETTINGS.items():
+    for key, (label, words) in PACE_SETTINGS.items():
         if pace.is_modern or key in pace.config:
-            yield pair(inner, label, *setting_words(key, setting(pace.config, key)))
+            yield pair(inner, label, *words(setting(pace.config, key)))
     if pace.errors is not None:
         count = len(recent(pace.errors, DAY, now))
         yield pair(inner, 'Log errors (24h)', str(count), 'yellow' if count else '')
@@ -2391,16 +2956,36 @@ def settings_rows(snapshot, inner, now):
     yield from counted_rows(pace, inner, now)
 
 
-def setting_words(key, value):
-    """(words, role) of a setting's value."""
-    if isinstance(value, bool):
-        return ('on', '') if value else ('off', 'dim')
-    if key == 'log_level':
-        return LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)], ''
-    if key == 'hook_model':
-        kind = next((word for sign, word in HOOK_SIGNS.items() if sign in value), '')
-        return value + (' (%s)' % kind if kind else ''), ''
+def switch_words(value):
+    return ('on', '') if value else ('off', 'dim')
+
+
+def plain_words(value):
     return value, ''
+
+
+def level_words(value):
+    return LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)], ''
+
+
+def hook_words(value):
+    """A hook model; an expression of several is told by its sign."""
+    kind = next((word for sign, word in HOOK_SIGNS.items() if sign in value), '')
+    return (kind + ': ' if kind else '') + value, ''
+
+
+# The settings that are shown: key -> (label, what makes (words, role) of the value).
+PACE_SETTINGS = {
+    'subagent_reminder_enabled': ('Subagent reminder', switch_words),
+    'intent_validation_enabled': ('Intent validation', switch_words),
+    'tdd_enabled': ('TDD', switch_words),
+    'langfuse_enabled': ('Langfuse', switch_words),
+    'danger_bash_enabled': ('Danger bash', switch_words),
+    'cross_session_awareness_enabled': ('Cross-session', switch_words),
+    'preferred_subagent_model': ('Subagent model', plain_words),
+    'hook_model': ('Hook model', hook_words),
+    'log_level': ('Log level', level_words),
+}
 
 
 def pair(inner, label, words, role=''):
@@ -2420,7 +3005,9 @@ def counted_rows(pace, inner, now):
     if pace.langfuse is not None:
         sums = [sum(column) for column in zip((0, 0, 0, 0), *recent(pace.langfuse, DAY, now))]
         yield Row(GAP, ())
-        yield pair(inner, 'Langfuse (24h)', '%d sessions, %d traces, %d spans' % (*sums[1:],))
+        words = fitting(('%d sessions, %d traces, %d spans' % (*sums[1:],),
+                         '%d / %d / %d' % (*sums[1:],)), inner - PAIR_CELLS - 1)
+        yield pair(inner, 'Langfuse (24h)', words)
     if pace.secrets is not None:
         count = sum(count for _, count in recent(pace.secrets, DAY, now))
         yield pair(inner, 'Secrets (24h)', '%d masked' % count)
@@ -2469,20 +3056,6 @@ def governance_rows(snapshot, inner, now):
             yield Row(LIST, (Span('  ' + line),))
 
 
-# The panels beside the first: (title, rows, whether there is anything to show).
-PANELS = (
-    ('Pace Maker', settings_rows, lambda pace, now: True),
-    ('Agents', agent_rows, lambda pace, now: any(is_live(agent, now) for agent in pace.agents)),
-    ('Governance', governance_rows, lambda pace, now: recent(pace.governance, HOUR, now)),
-)
-
-
-def panels_of(snapshot, now):
-    """The panels there are besides the first."""
-    pace = snapshot.pace_maker.value
-    return [panel for panel in PANELS if pace and panel[2](pace, now)]
-
-
 def updated_row(known, inner, now, more=''):
     words = updated_words(known, now)
     return Row(UPDATED, (Span(fitting(tuple(text + more for text in words) + words, inner),
@@ -2504,8 +3077,13 @@ def updated_words(known, now):
 def alert_rows(known, ui, inner, now):
     """The rows that say why a source fails and what happens next."""
     if known.failure:
-        words = message(known.failure, known.next_at, now)
+        words = message(known.failure, known.next_at, now, words_of(ui.mode))
         yield from marked_rows(ALERT, words, ui, inner)
+
+
+def words_of(mode):
+    """The table of ERRORS that a mode's failures are told in."""
+    return CONSOLE_ERRORS if mode == 'console' else ERRORS
 
 
 def marked_rows(worth, words, ui, inner):
@@ -2525,18 +3103,150 @@ def title_text(name, origin, width):
     return fitting(variants + [origin], width)
 
 
-def code_panel(snapshot, ui, width, height, now):
-    """The Frame of the account's box, at most `height` lines high."""
+def dollars(cents):
+    """'$1,234.56' of cents of USD; a credit is negative."""
+    cents = whole(cents)
+    return ('-' if cents < 0 else '') + '$' + money(abs(cents), 2)
+
+
+def amounts(sums):
+    """currency -> cents as text: '$45.23', or '$45.23 + EUR 3.10'; never added together."""
+    others = ['%s %s' % (currency, money(cents, MINOR_DIGITS.get(currency, 2)))
+              for currency, cents in sorted(sums.items()) if currency != 'USD']
+    return ' + '.join([dollars(sums.get('USD', 0))] * ('USD' in sums or not others) + others)
+
+
+def console_rows(snapshot, ui, inner, compact, now):
+    """The rows of the month: one's own cost, the organization's, where it will end."""
+    known, gap = snapshot.console, Row(GAP, ())
+    rows = []
+    if known.value:
+        rows += [*cost_rows(known.value, ui, inner), gap, *outlook_rows(known.value, inner), gap]
+    updated = updated_row(known, inner, now)
+    if known.value and known.next_at is None and not known.failure:
+        words = 'Loading: day %d of %d' % (known.value.days_done, known.value.days)
+        updated = Row(UPDATED, (Span(words, 'soft'),))
+    rows.append(updated)
+    for words in sorted({message(problem, None, now, CONSOLE_ERRORS)
+                         for problem in (known.value.problems if known.value else ())
+                         if not known.failure or problem.code != known.failure.code}):
+        rows += marked_rows(NOTE, words, ui, inner)
+    return rows + list(alert_rows(known, ui, inner, now))
+
+
+def cost_rows(console, ui, inner):
+    """The rows of what the month has cost so far."""
+    _, month, day = console.through.split('-')
+    span = '%s 1%s' % (MONTHS[int(month) - 1], '' if day == '01' else '-%d' % int(day))
+    partial = ' (partial)' if console.days_done < console.days else ''
+    yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + console.organization),))
+    yield Row(GAP, ())
+    yield worded(NOTE, inner, '═══ Month-to-Date (%s, UTC) ═══' % span,
+                 'Month-to-Date (%s, UTC)' % span, span + ', UTC', role='strong')
+    if console.own is None and console.you:
+        yield worded(LIST, inner, 'Your Claude Code Usage: not available',
+                     'You: not available')
+    elif console.own is None:
+        yield worded(NOTE, inner, 'Your own cost: name yourself with --user EMAIL.',
+                     'Who are you? --user EMAIL')
+    else:
+        own = amounts(console.own) + partial
+        yield worded(LIST, inner, 'Your Claude Code Usage: ' + own, 'You: ' + own,
+                     own, amounts(console.own), role='strong')
+        yield worded(PERSON, inner, '(%s)' % console.you, role='soft')
+    total, what = 'not available' if console.problems else 'waiting', ''
+    if console.total is not None:
+        total, what = amounts(console.total), ' (API, all models)'
+    yield worded(LIST, inner, 'Organization: ' + total + what, 'Organization: ' + total,
+                 'Org: ' + total, total)
+
+
+def outlook_rows(console, inner):
+    """The rows of where the month will end, and of its days."""
+    cents = [cents for _, cents in console.by_day]
+    is_loading = console.days_done < console.days and not console.problems
+    if console.projection and not is_loading:
+        yield from projection_rows(console.projection, sum(cents), bool(console.you), inner)
+    elif not is_loading and console.through.endswith('-01'):
+        yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',
+                     'Projection: after 24 hours', role='soft')
+    yield worded(DECOR, inner, 'Day by day: ' + sparkline(cents), sparkline(cents), role='target')
+
+
+def projection_rows(projection, so_far, is_own, inner):
+    """The rows of a Projection: its end, the range of both rates, the rate."""
+    rate, projected, other = projection
+    end, more = dollars(projected), dollars(projected - so_far)
+    more = ' (%s%s)' % ('' if more[0] == '-' else '+', more)
+    whose, short = ('Projected', 'Projected') if is_own else (
+        'Organization projected', 'Org projected')
+    yield worded(STATE, inner, '%s by end of month: %s%s' % (whose, end, more),
+                 '%s: %s%s' % (short, end, more), '%s: %s' % (short, end), '-> ' + end, '')
+    if other is not None:
+        low, high = map(dollars, sorted((projected, other)))
+        yield worded(NOTE, inner, "Range with last week's rate: %s-%s" % (low, high),
+                     'Range: %s-%s' % (low, high), '%s-%s' % (low, high), '', role='soft')
+    daily = dollars(rate * 24)
+    yield worded(NOTE, inner, 'Rate: %s/hour (%s/day)' % (dollars(rate), daily),
+                 'Rate: %s/day' % daily, daily + '/day', '', role='soft')
+
+
+def sparkline(values):
+    """A bar of eight heights for each value, in proportion to the largest."""
+    most = max(max(values), 1)
+    return ''.join('▁▂▃▄▅▆▇█'[max(0, min(7, int(value * 8 / most)))] for value in values)
+
+
+def breakdown_rows(snapshot, inner, now):
+    """The Console's second panel: cost by user, by model and by workspace."""
+    console = snapshot.console.value
+    tables = (('Claude Code by user', top(console.by_user)),
+              ('Claude Code by model', console.by_model), ('By workspace', console.by_workspace))
+    for index, (title, rows) in enumerate(table for table in tables if table[1]):
+        if index:
+            yield Row(GAP, ())
+        if index < 2 and console.days_done < console.days:
+            title += ' (partial)'
+        yield Row(LIST, (Span(title, 'strong'),))
+        for name, currency, cents in rows:
+            amount = ' ' + amounts({currency: cents})
+            yield Row(LIST, fit((Span('  ' + name),), max(0, inner - cells(amount)))
+                      + (Span(amount),))
+
+
+def top(rows):
+    """The first TOP_USERS rows, and the sum of the rest by currency."""
+    rest, names = {}, list(dict.fromkeys(name for name, _, _ in rows))
+    for name, currency, cents in rows:
+        if name in names[TOP_USERS:]:
+            rest[currency] = rest.get(currency, 0) + cents
+    return [row for row in rows if row[0] in names[:TOP_USERS]] + [
+        ('%d others' % (len(names) - TOP_USERS), currency, cents)
+        for currency, cents in sorted(rest.items())]
+
+
+# mode -> (title, rows) of its first panel.
+FIRST = {'code': ('Claude Code Usage', code_rows), 'console': ('Console Usage', console_rows)}
+
+
+def first_panel(snapshot, ui, width, height, now):
+    """The Frame of the mode's first box, at most `height` lines high."""
+    title, make = FIRST[ui.mode]
     inner, room = inside(width, height)
     ui = ui._replace(icons=ui.icons and width >= ICONS_WIDTH)
     for compact in (False, True):
-        rows = code_rows(snapshot, ui, inner, compact, now)
+        rows = make(snapshot, ui, inner, compact, now)
         if sum(row.worth > DECOR for row in rows) <= room:
             break
-    title = title_text('Claude Code Usage', ui.origin, inner)
+    return boxed(title_text(title, ui.origin, inner), rows, ui, width, height)
+
+
+def boxed(title, rows, ui, width, height):
+    """The Frame of a box as high as its rows need, at most `height` lines."""
+    room = inside(width, height)[1]
     rows = afford(rows, room)
     return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll,
-               'title' if ui.has_keys else 'soft')
+               'title' if ui.has_keys else 'soft', room < height)
 
 
 def help_panel(ui, width, height):
@@ -2545,57 +3255,99 @@ def help_panel(ui, width, height):
     rows = [Row(LIST, fit((Span(key.shown, 'strong'),), column) + (Span(key.help),))
             for key in KEYS]
     rows.append(Row(BLANK, ()))
-    inner, room = inside(width, height)
+    inner = inside(width, height)[0]
     rows += [Row(LIST, (Span(line),)) for text in HELP for line in wrap(text, max(1, inner))]
-    return box('Help', rows, width, min(height, len(rows) + height - room), ui.scroll)
+    return boxed('Help', rows, ui, width, height)
 
 
 HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
-        'Usage is asked for five times in five minutes at most: the service allows no more.')
+        'Usage is asked for five times in five minutes at most: the service allows no more.',
+        "The organization's cost is without Priority Tier.")
 
 
 def summary(snapshot, width, now):
     """The limits in one line; where `width` cells do not hold it, without countdowns."""
     usage = snapshot.usage.value or Usage((), None)
     items = [(limit.short, limit.used, short_left(limit, now)) for limit in usage.limits]
-    if usage.spend and usage.spend.percent is not None:
+    if usage.spend and usage.spend.limit is not None:
         items.append(('Extra', usage.spend.percent, ''))
     elif usage.spend:
         amount = '%s %s' % (usage.spend.currency, money(usage.spend.used, usage.spend.digits))
         return (Span('Extra ' + amount),)
-    whole, bare = (sum(((Span('  ' * bool(index) + short + ' '),
-                         Span('%d%%' % percent_shown(used), level(used)),
-                         Span(' ' + left if left and tails else '', 'soft'))
-                        for index, (short, used, left) in enumerate(items)), ())
-                   for tails in (True, False))
-    return whole if width_of(whole) <= width else bare
+    forms = [summary_line(items, True)] + [
+        summary_line(items[:count], False) + (Span(' …'),) * (count < len(items))
+        for count in range(len(items), 0, -1)]
+    return next((line for line in forms if width_of(line) <= width), forms[-1])
+
+
+def summary_line(items, has_tails):
+    """The spans of (label, percent, countdown) items."""
+    line = ()
+    for label, used, left in items:
+        line += (Span('  ' * bool(line) + label + ' '),
+                 Span('%d%%' % percent_shown(used), level(used)))
+        if left and has_tails:
+            line += (Span(' ' + left, 'soft'),)
+    return line
 
 
 def short_left(limit, now):
     """The countdown of a limit in at most six cells."""
     if limit.resets_at is None:
-        return '-'
+        return 'idle'
     return countdown_short(limit.resets_at - now) if limit.resets_at > now else 'due'
+
+
+def console_summary(snapshot, width, now):
+    """The month's costs in one line."""
+    console = snapshot.console.value
+    told = [('You ', console.own), ('Org ', console.total)] if console else ()
+    items = [name + amounts(sums) for name, sums in told if sums is not None]
+    variants = ['  '.join(items)] + [item.split(' ', 1)[1] if cells(item) > width else item
+                                     for item in items[:1]]
+    return (Span(fitting(variants, width)),) if items else ()
 
 
 def summary_frame(snapshot, ui, width, height, now):
     """The lines of a screen of one or two rows: the numbers, and what is wrong with them."""
-    known, numbers = usage_of(snapshot), summary(snapshot, width, now)
+    known = main_of(snapshot, ui.mode)
+    numbers = (summary if ui.mode == 'code' else console_summary)(
+        snapshot, width - cells(icon(ui, '⚠')) * bool(known.failure and height < 2), now)
     words, role = fitting(updated_words(known, now), width), 'soft'
-    if snapshot.usage.value and not numbers:
+    if known.value and not numbers:
         words = NO_WINDOWS[False]
     if known.failure:
-        words, role = icon(ui, '⚠') + message(known.failure, known.next_at, now), 'alert'
+        told = message(known.failure, known.next_at, now, words_of(ui.mode))
+        words, role = icon(ui, '⚠') + told, 'alert'
     if not numbers:
         return [fit((Span(line, role),), width) for line in wrap(words, max(1, width))[:height]]
     mark = (Span(icon(ui, '⚠'), 'alert'),) if known.failure and height < 2 else ()
     return [fit(line, width) for line in (mark + numbers, (Span(words, role),))[:height]]
 
 
+# The panels beside the first: (mode, title, rows, whether there is anything to show).
+PANELS = (
+    ('code', 'Pace Maker', settings_rows, lambda snapshot, now: snapshot.pace_maker.value
+     and len(list(settings_rows(snapshot, WIDE, now))) > 1),     # the first panel has the tempo
+    ('code', 'Agents', agent_rows, lambda snapshot, now: snapshot.pace_maker.value and any(
+        is_live(agent, now) for agent in snapshot.pace_maker.value.agents)),
+    ('code', 'Governance', governance_rows, lambda snapshot, now: snapshot.pace_maker.value
+     and recent(snapshot.pace_maker.value.governance, HOUR, now)),
+    ('console', 'Costs', breakdown_rows, lambda snapshot, now: snapshot.console.value),
+)
+
+
+def panels_of(snapshot, mode, now):
+    """The panels that a mode has besides its first."""
+    return [panel for panel in PANELS if panel[0] == mode and panel[3](snapshot, now)]
+
+
 def compose(snapshot, ui, size, now):
     """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
     width, height = size
-    more = panels_of(snapshot, now)
+    more = panels_of(snapshot, ui.mode, now)
+    if ui.panel > len(more):            # it is gone
+        ui = ui._replace(panel=0, scroll=0)
     notice = now < ui.notice_until
     hint = int(height > BOX_HEIGHT and ui.hint or height > 1 and notice)
     room = height - hint
@@ -2606,11 +3358,11 @@ def compose(snapshot, ui, size, now):
     elif more and width >= WIDE:
         frame = side_by_side(snapshot, more, ui, width, room, now)
     else:
-        index = ui.panel % (len(more) + 1)
-        frame = panel(snapshot, ([None] + more)[index], ui, width, room, now)
+        frame = panel(snapshot, ([None] + more)[ui.panel], ui, width, room, now)
     lines = filled_up(frame.lines, width, room)
     if hint:
-        lines.append(hint_line(ui, TAB_HINT if more else HINT, width, now))
+        hints = HELP_HINT if ui.help else TAB_HINT if more else HINT
+        lines.append(hint_line(ui, hints, width, now))
     if ui.ascii:
         lines = [tuple(Span(ascii_text(text), role) for text, role in line) for line in lines]
     return frame._replace(lines=lines)
@@ -2619,31 +3371,28 @@ def compose(snapshot, ui, size, now):
 def panel(snapshot, which, ui, width, height, now):
     """The Frame of one panel, as high as it needs; the first is None."""
     if not which:
-        return code_panel(snapshot, ui, width, height, now)
-    title, make, _ = which
-    inner, room = inside(width, height)
-    rows = afford(make(snapshot, inner, now), room)
-    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll,
-               'title' if ui.has_keys else 'soft')
+        return first_panel(snapshot, ui, width, height, now)
+    _, title, make, _ = which
+    return boxed(title, make(snapshot, inside(width, height)[0], now), ui, width, height)
 
 
 def side_by_side(snapshot, more, ui, width, height, now):
-    """The Frame of the first panel and, in a column beside it, of as many others as fit.
+    """The Frame of the first panel and, in a column beside it, of the others.
 
-    The one that has the keys is the first of its column.
+    Where they do not all fit, the one that has the keys is the first of the column.
     """
-    index = ui.panel % (len(more) + 1)
     left_width = width // 2
     still = ui._replace(scroll=0, has_keys=False)
-    left = panel(snapshot, None, still if index else ui, left_width, height, now)
-    shown, right = left, []
-    for which in more[max(0, index - 1):]:
-        if height - len(right) <= BOX_HEIGHT:
+    shown = left = panel(snapshot, None, still if ui.panel else ui, left_width, height, now)
+    wanted = sum(len(panel(snapshot, which, still, width - left_width, height, now).lines)
+                 for which in more)
+    start, right = 0 if wanted <= height else max(0, ui.panel - 1), []
+    for index, which in enumerate(more[start:], start + 1):
+        if height - len(right) < BOX_HEIGHT:
             break
-        has_keys = index and not right
-        frame = panel(snapshot, which, ui if has_keys else still, width - left_width,
+        frame = panel(snapshot, which, ui if index == ui.panel else still, width - left_width,
                       height - len(right), now)
-        shown = frame if has_keys else shown
+        shown = frame if index == ui.panel else shown
         right += frame.lines
     lines = zip(filled_up(left.lines, left_width, height),
                 filled_up(right, width - left_width, height))
@@ -2662,7 +3411,8 @@ def next_change(snapshot, ui, now):
     """
     def period(span):
         return 1 if span < MINUTE else MINUTE
-    known, usage, waits = usage_of(snapshot), snapshot.usage.value, [DAY]
+    known, waits = main_of(snapshot, ui.mode), [DAY]
+    usage = snapshot.usage.value if ui.mode == 'code' else None
     for limit in usage.limits if usage else ():
         left = (limit.resets_at or 0) - now
         waits += [left % period(left)] * (left > 0)
@@ -2675,7 +3425,9 @@ def next_change(snapshot, ui, now):
     if ui.notice_until > now:
         waits.append(ui.notice_until - now)
     if snapshot.pace_maker.value:
-        waits.append(PACE_SHOW_SECONDS)
+        waits += [PACE_SHOW_SECONDS] + [
+            at + ACTIVITY_SECONDS - now for at, _, _ in
+            recent(snapshot.pace_maker.value.activity, ACTIVITY_SECONDS, now)[:1]]
     return now + max(0, min(waits)) + 0.001     # just after, for then it is another number
 
 
@@ -2744,20 +3496,23 @@ def iso(at):
     return None if at is None else time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
 
 
-def as_json(snapshot, now):
+def as_json(snapshot, now, mode='code'):
     """The snapshot as one JSON document, with the same keys always."""
     account, usage = account_of(snapshot), snapshot.usage.value
     shown = {'name': account.name, 'email': account.email, 'organization': account.organization,
              'badges': account.badges, 'tier': account.tier}
     return json.dumps({
-        'schema': 1, 'version': __version__, 'generated_at': iso(now), 'mode': 'code',
+        'schema': 1, 'version': __version__, 'generated_at': iso(now), 'mode': mode,
         'account': {key: value if key == 'badges' else value or None
                     for key, value in shown.items()},
         'limits': [limit_json(limit, now) for limit in usage.limits] if usage else [],
         'extra_usage': spend_json(usage.spend) if usage and usage.spend else None,
-        'pace_maker': pace_json(pace_status(snapshot, now)), 'console': None,
+        'pace_maker': pace_json(pace_status(snapshot, now)),
+        'console': console_json(snapshot.console.value),
         'sources': {'usage': source_json(usage_of(snapshot), now),
-                    'profile': source_json(snapshot.profile, now)},
+                    'profile': source_json(snapshot.profile, now),
+                    **({'console': source_json(snapshot.console, now, CONSOLE_ERRORS)}
+                       if mode == 'console' else {})},
     }, indent=2) + '\n'
 
 
@@ -2776,25 +3531,56 @@ def spend_json(spend):
 
 
 def pace_json(pace):
-    told = pace or PaceStatus(None)
-    return {'installed': pace is not None, 'enabled': pace and pace.status != 'inactive',
-            'status': told.status, 'throttling': told.throttling,
+    """A PaceStatus as values of JSON; None is not installed."""
+    told, enabled = pace or PaceStatus(None), None
+    if pace and pace.status != 'error':
+        enabled = pace.status != 'inactive'
+    return {'installed': pace is not None, 'enabled': enabled, 'status': told.status,
+            'throttling': told.throttling,
             'delay_seconds': told.delay_seconds, 'window': told.window,
             'target_percent': rounded(told.target), 'deviation_percent': rounded(told.deviation),
             'algorithm': told.algorithm, 'strategy': told.strategy, 'tempo': told.tempo,
             'stale': told.stale, 'estimated': told.estimated, 'at': iso(told.at)}
 
 
+def console_json(console):
+    """The Console as values of JSON, amounts as whole cents; None without one."""
+    if not console:
+        return None
+    own, project = console.own, console.projection
+    return {
+        'organization': console.organization, 'month': console.month, 'through': console.through,
+        'you': None if own is None else {
+            'email': console.you, 'cents': whole(own.get('USD', 0)), 'currency': 'USD'},
+        'organization_cents': None if console.total is None else whole(
+            console.total.get('USD', 0)),
+        'projected_cents': project and whole(project.projected),
+        'projected_high_cents': None if not project or project.other is None else whole(
+            max(project.projected, project.other)),
+        'rate_cents_per_hour': project and round(float(project.rate), 4),
+        'by_day': [{'day': day, 'cents': whole(cents)} for day, cents in console.by_day],
+        **{key: [{'name': name, 'currency': currency, 'cents': whole(cents)}
+                 for name, currency, cents in getattr(console, key)]
+           for key in ('by_user', 'by_model', 'by_workspace')},
+        'complete': console.complete}
+
+
+def whole(cents):
+    """Cents as a whole number, half a cent up."""
+    from decimal import Decimal
+    return int(Decimal(cents) + (1 if cents >= 0 else -1) * Decimal('0.5'))
+
+
 def rounded(percent):
     return percent if percent is None else round(percent, 4)
 
 
-def source_json(known, now):
+def source_json(known, now, errors=ERRORS):
     failure = known.failure
     return {'status': status(known, now), 'at': iso(known.at),
             'age_seconds': None if known.at is None else max(0, int(now - known.at)),
             'error': failure.code if failure else None,
-            'message': message(failure, known.next_at, now) if failure else '',
+            'message': message(failure, known.next_at, now, errors) if failure else '',
             'next_at': iso(known.next_at)}
 
 
@@ -2810,9 +3596,11 @@ class Key(NamedTuple):
 
 def refresh(ui, snapshot, frame, now):
     """Ask for usage now, or say when that is possible."""
-    known = usage_of(snapshot)
-    if known.free_at is None:
-        notice = (message(known.failure, None, now) if known.failure else 'Already asking.',)
+    known = main_of(snapshot, ui.mode)
+    if is_waiting(snapshot, ui):
+        notice = ('Already asking.',)
+    elif known.free_at is None:
+        notice = (message(known.failure, None, now, words_of(ui.mode)),)
     elif known.free_at > now:
         at = time.strftime('%H:%M:%S', time.localtime(known.free_at + 1))
         notice = 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at
@@ -2821,17 +3609,34 @@ def refresh(ui, snapshot, frame, now):
     return ui._replace(notice=notice, notice_until=now + NOTICE_SECONDS)
 
 
-def scroll_by(rows):
-    """The action that moves the list by so many rows, or pages where `rows` is a text."""
+# What a mode needs.
+NEEDS = {'code': 'Claude Code login', 'console': 'Admin API key'}
+
+
+def switch_mode(ui, snapshot, frame, now):
+    """Show the other mode, where there are credentials for both."""
+    others = [mode for mode in ui.modes if mode != ui.mode]
+    if others:
+        return ui._replace(mode=others[0], panel=0, scroll=0, help=False)
+    missing = NEEDS['code' if ui.mode == 'console' else 'console']
+    return ui._replace(notice=('There is no ' + missing + '.', missing),
+                       notice_until=now + NOTICE_SECONDS)
+
+
+def scroll_by(rows=0, pages=0):
+    """The action that moves the list by so many rows and pages."""
     def action(ui, snapshot, frame, now):
-        step = rows if isinstance(rows, int) else int(rows) * frame.room
+        step = rows + pages * frame.room
         return ui._replace(scroll=max(0, min(ui.scroll + step, frame.overflow)))
     return action
 
 
 def turn_to(step):
     """The action that gives the keys to the next panel, or the one before."""
-    return lambda ui, *_: ui._replace(panel=ui.panel + step, scroll=0, help=False)
+    def action(ui, snapshot, frame, now):
+        count = len(panels_of(snapshot, ui.mode, now)) + 1
+        return ui._replace(panel=(ui.panel + step) % count, scroll=0, help=False)
+    return action
 
 
 KEYS = (
@@ -2839,12 +3644,13 @@ KEYS = (
     Key(('r',), 'r', 'refresh', refresh),
     Key(('tab', 'right'), 'Tab, →', 'next panel', turn_to(1)),
     Key(('left',), '←', 'previous panel', turn_to(-1)),
+    Key(('m',), 'm', 'Code or Console mode', switch_mode),
     Key(('?',), '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
     Key(('escape',), 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
     Key(('up',), '↑', 'up', scroll_by(-1)),
     Key(('down',), '↓', 'down', scroll_by(1)),
-    Key(('page up',), 'PgUp', 'a page up', scroll_by('-1')),
-    Key(('page down',), 'PgDn', 'a page down', scroll_by('1')),
+    Key(('page up',), 'PgUp', 'a page up', scroll_by(pages=-1)),
+    Key(('page down',), 'PgDn', 'a page down', scroll_by(pages=1)),
 )
 ACTIONS = {name: key.action for key in KEYS for name in key.names}
 
@@ -2899,11 +3705,17 @@ class Screen:
     def restore(self):
         """Undo everything, whatever of it fails."""
         if self.window:
-            for step in (lambda: self.window.keypad(False), curses.echo, curses.nocbreak,
-                         curses.endwin):
+            for step in (self.clear_last_row, lambda: self.window.keypad(False), curses.echo,
+                         curses.nocbreak, curses.endwin):
                 attempt(step)
         if self.saved:
             attempt(lambda: termios.tcsetattr(0, termios.TCSANOW, self.saved))
+
+    def clear_last_row(self):
+        """Where there is no alternate screen, the shell's prompt will stand there."""
+        self.window.move(self.size()[1] - 1, 0)
+        self.window.clrtoeol()
+        self.window.refresh()
 
     def on_signal(self, number, _):
         """Note the signal for `key`. A second one finds the loop stuck: end here."""
@@ -3039,7 +3851,8 @@ def run(screen, pollers, inbox, ui, clock=time.time):
     The pollers start after the first frame, which their imports would delay.
     """
     for poller in pollers:
-        poller.look()
+        if poller.mode == ui.mode:
+            poller.look()
     snapshot, seen, since, until = Snapshot(), None, 0, 0
     while ui.exit_code is None:
         snapshot, now, size = drain(inbox, snapshot), clock(), screen.size()
@@ -3047,36 +3860,54 @@ def run(screen, pollers, inbox, ui, clock=time.time):
             frame = compose(snapshot, ui, size, now)
             screen.paint(frame.lines)
             ui = ui._replace(scroll=min(ui.scroll, frame.overflow))
-            for poller in pollers if seen is None else ():
-                poller.start()
+            serve(pollers, ui.mode)
             seen, since, until = (snapshot, ui, size), now, next_change(snapshot, ui, now)
         key = screen.key(EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS)
         before, ui = ui, press(ui, key, snapshot, frame, clock())
-        for poller in pollers if ui.asked_at != before.asked_at else ():
-            poller.asked.set()
+        for poller in pollers:
+            if ui.asked_at != before.asked_at and poller.mode == ui.mode:
+                poller.ask_now(ui.asked_at)
     return ui.exit_code
+
+
+def serve(pollers, mode):
+    """Let the pollers of a mode run, and only these."""
+    for poller in pollers:
+        wanted = poller.mode == mode
+        was_wanted, poller.wanted = poller.wanted, wanted
+        if wanted and not poller.is_alive():
+            poller.start()
+        elif wanted and not was_wanted:
+            poller.asked.set()
 
 
 def is_waiting(snapshot, ui):
     """Whether somebody waits for a reply: the first one, or one that was asked for."""
-    usage = usage_of(snapshot)
-    return not usage.failure and (usage.at is None or (ui.asked_at or 0) > usage.at)
+    known = main_of(snapshot, ui.mode)
+    return not known.failure and (known.at is None or (ui.asked_at or 0) > known.at)
 
 
-def collect(pollers, inbox, seconds=3 * TOTAL_SECONDS):
-    """The Snapshot once every source has answered, for the outputs that are made just once."""
-    snapshot, deadline = Snapshot(), time.monotonic() + seconds
-    for poller in pollers:
-        poller.start()
-    while not is_settled(snapshot):
+def collect(pollers, inbox, mode, progress=None, seconds=3 * TOTAL_SECONDS):
+    """The Snapshot once every source of a mode has answered, for outputs that are made just once.
+
+    `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait.
+    """
+    snapshot = Snapshot()
+    serve(pollers, mode)
+    while not is_settled(snapshot, mode):
         try:
-            snapshot = absorb(snapshot, inbox.get(timeout=max(0, deadline - time.monotonic())))
+            snapshot = absorb(snapshot, inbox.get(timeout=seconds))
         except queue.Empty:
-            return absorb(snapshot, Reading('usage', time.time(), failure=Failure('timeout')))
+            source = 'console' if mode == 'console' else 'usage'
+            return absorb(snapshot, Reading(source, time.time(), failure=Failure('timeout')))
+        if progress:
+            progress(snapshot)
     return snapshot
 
 
-def is_settled(snapshot):
+def is_settled(snapshot, mode):
+    if mode == 'console':           # what is still being loaded has no next time
+        return bool(snapshot.console.failure or snapshot.console.next_at)
     profile, pace = snapshot.profile, snapshot.pace_maker
     return bool((pace.at or pace.failure) and (
         usage_of(snapshot).failure
@@ -3090,7 +3921,8 @@ def demo_usage(now):
     def window(seconds, pace):
         return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
     fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
-             'resets_at': None, 'scope': {'model': {'display_name': 'Fable'}}}
+             'resets_at': now + 7 * DAY - now % (7 * DAY),
+             'scope': {'model': {'display_name': 'Fable'}}}
     return {'five_hour': window(5 * HOUR, 3), 'seven_day': window(7 * DAY, 40), 'limits': [fable],
             'extra_usage': {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR',
                             'used_credits': int(now / 7 % 2000)}}
@@ -3111,6 +3943,8 @@ def demo_pace_maker(now):
     return {'hook_model': 'sonnet+opus->haiku', 'langfuse_enabled': True}, {
         'api_cache': rows('timestamp five_hour_util five_hour_resets_at seven_day_util '
                           'seven_day_resets_at', (now, now / 3 % 101, start + 5 * HOUR, 34, None)),
+        'pacing_decisions': rows('timestamp should_throttle delay_seconds',
+                                 (now, int(now // 20 % 2), 45)),
         'blockage_events': rows('timestamp category', *((now - 60 * index, category) for
                                 index, category in enumerate(list(BLOCKAGES)[:4] * 2))),
         'langfuse_metrics': rows('at sessions traces spans', (now, 3, 41, 388)),
@@ -3131,8 +3965,31 @@ def demo_pace_maker(now):
                               (4, 'a1', 'Bash'), (3, 'a2', 'Bash'), (2, 'b1', 'Grep'))}
 
 
+def demo_console(now):
+    """The Console of an invented organization, whose days cost more and less."""
+    from decimal import Decimal
+    days, buckets = {}, []
+    for day in days_of_month(now):
+        cents = 120 + int(day[-2:]) * 7919 % 350
+        rows = [{'actor': {'type': 'user_actor', 'email_address': name + '@example.com'},
+                 'model_breakdown': [{'model': model, 'estimated_cost': {
+                     'amount': Decimal(cents * share) / 10, 'currency': 'USD'}}]}
+                for name, model, share in (('ada', 'claude-opus', 10), ('ben', 'claude-sonnet', 7),
+                                           ('cleo', 'claude-opus', 4))]
+        days[day] = parse_claude_code(rows)
+        buckets.append({'starting_at': day, 'results': [
+            {'amount': str(cents * 40), 'currency': 'USD', 'workspace_id': 'w1'},
+            {'amount': str(cents * 9), 'currency': 'USD', 'workspace_id': None}]})
+    return reckon_console('Example Engines', 'ada@example.com', days, parse_cost_report(buckets),
+                          {'w1': 'Production'}, (), now)
+
+
 class DemoPoller(Poller):
     """Invented replies through the real parsers: no network, no credentials, no urllib3."""
+
+    def __init__(self, inbox, clock, mode):
+        super().__init__(inbox, clock)
+        self.mode = self.source = mode
 
     def once(self, asked):
         now = self.clock()
@@ -3140,7 +3997,8 @@ class DemoPoller(Poller):
         self.tell('usage', parse_usage(demo_usage(now)), None, now + 1, now)
         config, tables = demo_pace_maker(now)
         self.tell('pace_maker', parse_pace_maker(parse_pace_config(config), tables, ((now,),),
-                                                 '2.34', now))
+                                                 '2.34', (), now))
+        self.tell('console', demo_console(now), None, now + CONSOLE_SECONDS, now)
         return 1
 
     def look(self):
@@ -3164,7 +4022,8 @@ def interval(words):
     except ValueError:
         seconds = 0
     if not INTERVAL_LEAST <= seconds <= DAY:
-        raise argparse.ArgumentTypeError('from %d to %d seconds' % (INTERVAL_LEAST, DAY))
+        raise argparse.ArgumentTypeError('must be from %d to %d seconds' % (
+            INTERVAL_LEAST, DAY))
     return seconds
 
 
@@ -3176,21 +4035,24 @@ def api_url(words):
         url = None
     if not url or not (url.secure or LOOPBACK.fullmatch(url.host)):
         raise argparse.ArgumentTypeError(       # the text stays unsaid, it may hold a password
-            'https://host[:port][/path], or http on loopback')
+            'must be https://host[:port][/path], or http on loopback (it is CLAUDE_USAGE_API_URL '
+            'where that is set)')
     return words
 
 
 # Every option, as argparse takes it.
 OPTIONS = {
-    '--mode': {'choices': ('auto', 'code'), 'default': 'auto',
+    '--mode': {'choices': ('auto',) + MODES, 'default': 'auto',
                'help': 'what to show (auto: what the credentials found are for)'},
     '--once': {'action': 'store_const', 'dest': 'output', 'const': 'once',
                'help': 'print one frame as text and end'},
     '--json': {'action': 'store_const', 'dest': 'output', 'const': 'json',
                'help': 'print one JSON document and end'},
     '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
-    '--interval': {'type': interval, 'default': USAGE_SECONDS, 'metavar': 'SECONDS',
-                   'help': 'between two requests, 10 or more (default: 30)'},
+    '--user': {'metavar': 'EMAIL', 'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
+               'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)'},
+    '--interval': {'type': interval, 'metavar': 'SECONDS',
+                   'help': 'between two requests, 10 or more (default: 30; Console: 120)'},
     '--api-url': {'type': api_url, 'metavar': 'URL',
                   'help': 'where to ask, https or http on loopback; it gets the token '
                           '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
@@ -3216,8 +4078,9 @@ def parse_arguments(argv):
         prog='claude-usage', description='The limits of a Claude Code account, live.',
         epilog='keys:%s\n\n%s' % (keys, EXIT_CODES),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
+    outputs = parser.add_mutually_exclusive_group()
     for name, how in OPTIONS.items():
-        parser.add_argument(name, **how)
+        (outputs if how.get('dest') == 'output' else parser).add_argument(name, **how)
     # A text as default goes through the same check as an argument.
     parser.set_defaults(api_url=os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
     return parser.parse_args(argv)
@@ -3260,26 +4123,36 @@ def show_live(options, pollers, inbox, ui):
 
 
 def show_once(options, pollers, inbox, ui):
-    snapshot = collect(pollers, inbox)
-    if has_numbers(snapshot):
+    snapshot = collect(pollers, inbox, ui.mode, tell_progress)
+    if has_numbers(snapshot, ui.mode):
         size = terminal_size(fallback=(80, 500))
         frame = compose(snapshot, ui._replace(hint=False), size, time.time())
         emit(as_text(frame.lines, colour_depth(options.color)), sys.stdout)
-    return verdict(snapshot)
+    return verdict(snapshot, ui.mode)
 
 
 def show_json(options, pollers, inbox, ui):
-    snapshot = collect(pollers, inbox)
-    emit(as_json(snapshot, time.time()), sys.stdout)
-    return verdict(snapshot)
+    snapshot = collect(pollers, inbox, ui.mode, tell_progress)
+    emit(as_json(snapshot, time.time(), ui.mode), sys.stdout)
+    return verdict(snapshot, ui.mode)
 
 
-def verdict(snapshot):
+def tell_progress(snapshot):
+    """Tell on stderr, if that is a terminal, how much of the Console's month has come."""
+    console = snapshot.console.value
+    if console and sys.stderr.isatty():
+        done = snapshot.console.next_at
+        emit('\r\x1b[K' if done else '\rclaude-usage: day %d of %d' % (
+            console.days_done, console.days), sys.stderr)
+
+
+def verdict(snapshot, mode):
     """The exit code; where there are no numbers, the reason goes to stderr."""
-    if has_numbers(snapshot):
+    if has_numbers(snapshot, mode):
         return 0
-    failure = usage_of(snapshot).failure
-    reason = message(failure, None, time.time()) if failure else NO_WINDOWS[False]
+    known, reason = main_of(snapshot, mode), NO_WINDOWS[False]
+    if known.failure:
+        reason = message(known.failure, known.next_at, time.time(), words_of(mode))
     emit('claude-usage: %s\n' % reason, sys.stderr)
     return 1
 
@@ -3287,24 +4160,35 @@ def verdict(snapshot):
 OUTPUTS = {'live': show_live, 'once': show_once, 'json': show_json}
 
 
+def pollers_for(options, inbox):
+    """The pollers of both modes."""
+    if options.demo:
+        return [DemoPoller(inbox, time.time, mode) for mode in MODES]
+    pace_folder = os.path.expanduser(PACE_FOLDER)
+    return [CodePoller(inbox, time.time, Api(options.api_url), os.environ,
+                       options.interval or USAGE_SECONDS, pace_folder),
+            PacePoller(inbox, time.time, pace_folder),
+            ConsolePoller(inbox, time.time, options.api_url, os.environ, options.user,
+                          options.interval or CONSOLE_SECONDS)]
+
+
 def main(argv=None):
     """Run the program; return its exit code."""
     options = parse_arguments(argv)
-    inbox, origin = queue.Queue(), ''
+    mode, origin = options.mode, ''
+    if mode == 'auto':
+        mode = 'code' if options.demo else detect_mode(os.environ, time.time())
     if options.demo:
-        pollers, origin = [DemoPoller(inbox, time.time)], 'demo'
-    else:
-        pace_folder = os.path.expanduser(PACE_FOLDER)
-        pollers = [CodePoller(inbox, time.time, Api(options.api_url), os.environ,
-                              options.interval, pace_folder),
-                   PacePoller(inbox, time.time, pace_folder)]
-        if options.api_url.rstrip('/') != API_URL:
-            origin = parse_url(options.api_url).place
+        origin = 'demo'
+    elif options.api_url.rstrip('/') != API_URL:
+        origin = parse_url(options.api_url).place
     plain = options.ascii or not unicode_terminal()
-    ui = Ui(origin, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
+    modes = MODES if options.demo or has_both(os.environ, time.time()) else (mode,)
+    inbox, ui = queue.Queue(), Ui(
+        origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
     output = OUTPUTS[options.output or ('live' if can_paint() else 'once')]
     try:
-        return output(options, pollers, inbox, ui)
+        return output(options, pollers_for(options, inbox), inbox, ui)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -3313,4 +4197,7 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:       # before main could take care of it
+        sys.exit(130)

@@ -14,12 +14,14 @@ import queue
 import signal
 import statistics
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
 import time
 
 import captures
+from admin import JOHN, KEY, AdminApi, Organization
 from pacemaker import DAY, HOUR, Pace
 from server import Reply, Server
 from terminal import Terminal, environment
@@ -225,7 +227,108 @@ def pace_maker():
     tell('one look where nothing changed', statistics.median(idle) * 1000, 'ms', 0.2)
 
 
-BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker}
+CHILD = '''
+import os, queue, sys, time
+sys.path.insert(0, sys.argv[1])
+from claude_usage import ConsolePoller, parse_time
+now = parse_time('2025-11-30T12:00:00Z')
+poller = ConsolePoller(queue.Queue(), lambda: now, sys.argv[2], os.environ, sys.argv[3])
+for line in sys.stdin:
+    wall, cpu = time.perf_counter(), time.process_time()
+    poller.once(False)
+    print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+    now += 120
+'''
+
+
+def polls(server, count):
+    """(seconds, seconds of CPU, requests) of the first polls of a ConsolePoller.
+
+    It has a process of its own, for the CPU time of the server must not count.
+    """
+    argv = [sys.executable, '-c', CHILD, os.path.dirname(PROGRAM), server.url, JOHN]
+    with subprocess.Popen(argv, env=environment('/nonexistent', ANTHROPIC_ADMIN_API_KEY=KEY),
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        for _ in range(count):
+            before = len(server.requests)
+            child.stdin.write(b'\n')
+            child.stdin.flush()
+            wall, cpu = map(float, child.stdout.readline().split())
+            yield wall, cpu, len(server.requests) - before
+
+
+@contextlib.contextmanager
+def console_server(organization):
+    """A server of an organization in a process of its own, so that it delays nobody."""
+    server = Server()
+    AdminApi(server, organization, date=1764504000)     # 2025-11-30 12:00 UTC
+    child = os.fork()
+    if child == 0:
+        with server:
+            signal.pause()
+    try:
+        yield server
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        server.server_close()
+
+
+def key_delays(server, home, count):
+    """The longest wait for the answer to a key during each of so many polls, in seconds."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, command(server) + ['--mode', 'console'], dict(
+            environment(home), TERM='xterm-256color', ANTHROPIC_ADMIN_API_KEY=KEY,
+            CLAUDE_USAGE_EMAIL=JOHN))
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+
+    def answer(key, words):
+        began, seen = time.perf_counter(), b''
+        os.write(master, key)
+        while words not in seen:
+            seen += os.read(master, 65536)
+        return time.perf_counter() - began
+    answer(b'?', b'Help')
+    answer(b'?', b'Usage')
+    for _ in range(count):
+        ends, worst = time.perf_counter() + 1, 0
+        while time.perf_counter() < ends:
+            worst = max(worst, answer(b'?', b'Help'), answer(b'?', b'Usage'))
+        yield worst
+        os.write(master, b'r')
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(master)
+
+
+def console():
+    """Loading a month, the polls after it, and keys meanwhile."""
+    organization = Organization('2025-11-01', 30, users=120, rows=120)
+    loads, counts = [], []
+    with Server() as server:
+        AdminApi(server, organization)
+        for _ in range(5):
+            (wall, _, _), *later = polls(server, 4)
+            loads.append(wall)
+            counts += [count for _, _, count in later]
+    tell('a month of 120 users loaded', statistics.median(loads), 's', 1.5)
+    tell('requests of a later poll', max(counts), '', 4)
+    days = ['2025-11-28', '2025-11-29', '2025-11-30']
+    organization = Organization('2025-11-01', 30, users=3400, rows=20,
+                                busy=dict(zip(days, (3333, 3333, 3334))))
+    with Server() as server:
+        AdminApi(server, organization)
+        cpus = [cpu for _, cpu, _ in polls(server, 6)][1:]
+    tell('CPU of a poll of 10,000 rows', statistics.median(cpus) * 1000, 'ms', 150)
+    with logged_in_home() as home, console_server(organization) as server:
+        delays = list(key_delays(server, home, 4))
+    tell('the slowest answer to a key during such a poll', statistics.median(delays) * 1000,
+         'ms', 100)
+
+
+BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker,
+              'console': console}
 
 if __name__ == '__main__':
     print('Python %s, %d cores, load %.1f' % (

@@ -155,5 +155,6 @@ def test_readme_shows_pace_maker_as_the_golden_screen_does(readme):
     assert picture in golden
 
 
-def test_readme_shows_the_picture(readme):
-    assert (TESTS / 'golden' / 'picture.txt').read_text(encoding='utf-8') in readme
+@pytest.mark.parametrize('name', ['picture', 'console-picture'])
+def test_readme_shows_the_pictures(readme, name):
+    assert (TESTS / 'golden' / (name + '.txt')).read_text(encoding='utf-8') in readme

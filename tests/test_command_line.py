@@ -156,8 +156,11 @@ def expired():
 
 FAILURES = {
     'no_credentials': (lambda home, server: (home / '.claude' / '.credentials.json').unlink(),
-                       'No Claude Code login found. Run `claude` to log in.'),
-    'logged_out': (stores(LOGGED_OUT), 'Logged out of Claude Code. Run `claude` to log in.'),
+                       'No Claude Code login found. Run `claude` to log in, '
+                       'or set ANTHROPIC_ADMIN_API_KEY for the Console.'),
+    'logged_out': (stores(LOGGED_OUT),
+                   'Logged out of Claude Code. Run `claude` to log in, or set '
+                   'ANTHROPIC_ADMIN_API_KEY for the Console.'),
     'token_expired': (stores(expired()), 'Token expired. Run `claude` to refresh.'),
     'malformed': (stores('{"claudeAiOauth": {"accessToken": "%s' % TOKEN),
                   'Failed to load credentials: not JSON.'),
@@ -182,10 +185,11 @@ def test_each_failure_is_told_in_one_line(ask, home, service, code):
     make, sentence = FAILURES[code]
     service.answer(PROFILE, Reply(body={'account': {'full_name': 'I am ' + TOKEN}}))
     make(home, service)
-    told = 'claude-usage: %s\n' % sentence
-    assert ask('--once') == ask() == (1, '', told)
+    told = re.escape('claude-usage: ' + sentence) + r'( Next try \d\d:\d\d\.)?\n'
+    for done in (ask('--once'), ask()):
+        assert (done.code, done.out) == (1, '') and re.fullmatch(told, done.err), done
     done = ask('--json')
-    assert (done.code, done.err) == (1, told)
+    assert done.code == 1 and re.fullmatch(told, done.err)
     assert 'SECRET' not in done.out
     document = json.loads(done.out)
     check_keys(document)
@@ -199,7 +203,8 @@ def test_connection_refused(run):
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         done = run(['--once', '--api-url', 'http://127.0.0.1:%d' % taken.getsockname()[1]])
-    assert done == (1, '', 'claude-usage: No connection: connection refused.\n')
+    assert done[:2] == (1, '')
+    assert done.err.startswith('claude-usage: No connection: connection refused. Next try ')
 
 
 # --- arguments ---

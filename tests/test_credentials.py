@@ -86,6 +86,10 @@ def test_good_files(folder, document):
     assert read(folder).token == TOKEN
 
 
+SIGNED_OUT = ('Logged out of Claude Code. Run `claude` to log in, or set '
+              'ANTHROPIC_ADMIN_API_KEY for the Console.')
+
+
 @pytest.mark.parametrize('document, code, words', [
     ('', 'malformed', 'Failed to load credentials: not JSON.'),
     ('{"claudeAiOauth": {"acc', 'malformed', 'Failed to load credentials: not JSON.'),
@@ -94,10 +98,10 @@ def test_good_files(folder, document):
     (TOKEN, 'malformed', 'Failed to load credentials: not JSON.'),
     (credentials(accessToken=[TOKEN]), 'malformed', 'Failed to load credentials: the token is '
                                                     'not of printable characters.'),
-    ({}, 'logged_out', 'Logged out of Claude Code. Run `claude` to log in.'),
-    ({'mcpOAuth': {}}, 'logged_out', 'Logged out of Claude Code. Run `claude` to log in.'),
-    ({'claudeAiOauth': None}, 'logged_out', 'Logged out of Claude Code. Run `claude` to log in.'),
-    (LOGGED_OUT, 'logged_out', 'Logged out of Claude Code. Run `claude` to log in.'),
+    ({}, 'logged_out', SIGNED_OUT),
+    ({'mcpOAuth': {}}, 'logged_out', SIGNED_OUT),
+    ({'claudeAiOauth': None}, 'logged_out', SIGNED_OUT),
+    (LOGGED_OUT, 'logged_out', SIGNED_OUT),
     (credentials(expiresAt=NOW * 1000), 'token_expired',
      'Token expired. Run `claude` to refresh.')])
 def test_bad_files(folder, document, code, words):
@@ -178,7 +182,8 @@ def test_no_file_at_all(folder):
     (folder / 'link').symlink_to(folder / 'nothing')
     for place in (folder, folder / 'nothing', folder / 'link'):
         assert failure(place) == ('no_credentials',
-                                  'No Claude Code login found. Run `claude` to log in.')
+                                  'No Claude Code login found. Run `claude` to log in, or set '
+                                  'ANTHROPIC_ADMIN_API_KEY for the Console.')
     assert read_json(str(folder / 'nothing'), 'it') is None
 
 

@@ -16,7 +16,7 @@ def pressed(key, ui=Ui(), snapshot=NORMAL, frame=FRAME, now=NOW):
 
 def test_the_keys():
     assert [name for key in KEYS for name in key.names] == [
-        'q', 'r', 'tab', 'right', 'left', '?', 'escape', 'up', 'down', 'page up', 'page down']
+        'q', 'r', 'tab', 'right', 'left', 'm', '?', 'escape', 'up', 'down', 'page up', 'page down']
     assert all(key.shown and key.help for key in KEYS)
     assert 'q, Ctrl+C' in [key.shown for key in KEYS]
 
@@ -80,7 +80,8 @@ def test_refresh_asks_again_after_a_failure():
     (SITUATIONS['rate limited'], '20:31:1'),
     (NORMAL._replace(usage=NORMAL.usage._replace(free_at=NOW + 42)), '20:20:0'),
     (SITUATIONS['token expired'], 'Token expired. Run `claude` to refresh.'),
-    (SITUATIONS['no login'], 'No Claude Code login found. Run `claude` to log in.'),
+    (SITUATIONS['no login'], 'No Claude Code login found. Run `claude` to log in, '
+                             'or set ANTHROPIC_ADMIN_API_KEY for the Console.'),
     (failing('forbidden_scope', next_at=None, free_at=None), 'This token cannot read usage.'),
     (Snapshot(), 'Already asking.'),
     (Snapshot(usage=Known(None, None, Failure('internal', 'x'), NOW + 9)), 'Internal error: x.'),

@@ -196,6 +196,13 @@ def test_an_echoed_token_is_in_no_document(server, how):
     assert parse_profile(get(server.url)).name == 'I am [secret]'
 
 
+def test_an_echoed_token_of_an_unknown_form_is_not_shown(server):
+    server.answer(PATH, Reply(500, {'error': {'message': 'No opaque0123!'}}))
+    with pytest.raises(SourceError) as caught:
+        Api(server.url).get(PATH, {'Authorization': 'Bearer opaque0123'}, 'opaque0123')
+    assert caught.value.failure.detail == '500, No [secret]!'
+
+
 # --- connections ---
 
 def test_connection_refused():

@@ -260,8 +260,8 @@ NAMES = ['Claude Code Usage', 'Pace Maker', 'Agents', 'Governance']
 ])
 def test_there_is_a_panel_only_where_there_is_something_to_show(pace, names):
     snapshot, count = known(pace), len(names)
-    assert [titles(snapshot, (80, 24), panel=index) for index in range(-1, 2 * count)] == [
-        [name] for name in names[-1:] + names * 2]
+    assert [titles(snapshot, (80, 24), panel=index) for index in range(2 * count)] == [
+        [name] for name in names + names[:1] * count]
     assert titles(snapshot, (120, 70)) == sorted(names, key=names.index)
     hint = texts(compose(snapshot, Ui(), (80, 24), NOW))[-1]
     assert hint == (TAB_HINT if count > 1 else HINT)[0]
@@ -319,7 +319,7 @@ def test_the_settings():
     assert told == {
         'Tempo': 'enabled', 'Subagent reminder': 'on', 'Intent validation': 'off', 'TDD': 'on',
         'Langfuse': 'on', 'Danger bash': 'on', 'Cross-session': 'on', 'Subagent model': 'auto',
-        'Hook model': 'sonnet+opus->haiku (competitive)', 'Log level': 'INFO',
+        'Hook model': 'competitive: sonnet+opus->haiku', 'Log level': 'INFO',
         'Log errors (24h)': '2', 'Version': '2.34', 'Blockages (1h)': '8', 'Pacing Quota': '3',
         'Intent TDD': '2', 'Intent Validation': '1', 'Other': '1',
         'a_later_one': '1', 'Langfuse (24h)': '4 sessions, 50 traces, 400 spans',
@@ -327,8 +327,8 @@ def test_the_settings():
 
 
 @pytest.mark.parametrize('key, label, values', [
-    ('hook_model', 'Hook model', [('auto', 'auto'), ('a+b->c', 'a+b->c (competitive)'),
-                                  ('a*b', 'a*b (random)'), ('a|b', 'a|b (failover)')]),
+    ('hook_model', 'Hook model', [('auto', 'auto'), ('a+b->c', 'competitive: a+b->c'),
+                                  ('a*b', 'random: a*b'), ('a|b', 'failover: a|b')]),
     ('log_level', 'Log level', list(zip(range(5), 'OFF ERROR WARNING INFO DEBUG'.split()))),
     ('tdd_enabled', 'TDD', [(True, 'on'), (False, 'off')]),
     ('preferred_subagent_model', 'Subagent model', [('opus', 'opus')]),
@@ -397,7 +397,7 @@ KEYS = ('installed enabled status throttling delay_seconds window target_percent
                  False, False, '2026-11-25T19:18:58Z')),
     ('inactive', (True, False, 'inactive') + (None,) * 7 + ('on', None, None, None)),
     ('no data', (True, True, 'no_data') + (None,) * 7 + ('on', None, None, None)),
-    ('error', (True, True, 'error') + (None,) * 11),
+    ('error', (True, None, 'error') + (None,) * 11),
     ('limiters disabled', (True, True, 'on_pace', False, 0, None, 62.0, 0.0, 'adaptive', None,
                            'off', False, False, '2026-11-25T19:18:58Z')),
 ])

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 import captures
-from claude_usage import (PACE_DEFAULTS, Api, CodePoller, PacePoller, Snapshot, SourceError, Ui,
+from claude_usage import (DECISION_TABLES, EVENT_TABLES, PACE_DEFAULTS, Api, CodePoller,
+                          PacePoller, Snapshot, SourceError, Ui,
                           compose, drain, pace_status, read_only, way_to_open)
 from pacemaker import (DAY, HOUR, NOW, REGISTRY, RELEASES, SECRETS, TABLES, Pace, Writer, iso,
                        usage)
@@ -221,14 +222,22 @@ def test_a_decision_without_its_columns_is_none(pace, missing):
     assert Look(pace.folder).status().delay_seconds == 331, 'the computed one'
 
 
-@pytest.mark.parametrize('table', sorted(set(READ) - {'backoff_state'}))
+@pytest.mark.parametrize('table', sorted(DECISION_TABLES))
 def test_a_table_with_other_columns_is_an_error(tmp_path, table):
     pace = Pace(tmp_path / 'pace')
-    if table == 'accumulated_costs':
-        pace.insert('fallback_state_v2', {'state': 'fallback', 'entered_at': NOW - 9})
     pace.closed('usage.db', OTHER_COLUMNS.format(table, 'a, b'))
     told = Look(pace.folder).status()
     assert told.status == 'error' and table in told.reason and 'columns' in told.reason
+
+
+@pytest.mark.parametrize('table', sorted(EVENT_TABLES))
+def test_a_side_table_with_other_columns_is_told_beside_the_state(tmp_path, table):
+    pace = Pace(tmp_path / 'pace')
+    pace.closed('usage.db', OTHER_COLUMNS.format(table, 'a, b'))
+    look = Look(pace.folder)
+    assert look.status().status == 'no_data'
+    assert look.value().problems == ('table %s has other columns' % table,)
+    assert 'table %s' % table in screen(look.snapshot)
 
 
 @pytest.mark.parametrize('text, left', [
@@ -340,26 +349,35 @@ DAMAGES = {
                   'usage.db: it is no database'),
     'a directory': (replace_by_folder('usage.db'), 'usage.db: not a regular file'),
     'a text for a number': (lambda pace: pace.insert('api_cache', dict(
-        usage(*NUMBERS), five_hour_util='much')), 'five_hour_util is no number'),
+        usage(*NUMBERS), five_hour_util='much')), 'usage.db: five_hour_util is no number'),
     'a text for a time': (lambda pace: pace.insert('api_cache', dict(
-        usage(*NUMBERS), five_hour_resets_at='soon')), 'five_hour_resets_at is no time'),
-    'another registry': (lambda pace: pace.write('session_registry.db', 'no' * 99),
-                         'session_registry.db: it is no database'),
-    'a torn registry': (lambda pace: tear(pace, 'session_registry.db'), 'session_registry.db: '),
+        usage(*NUMBERS), five_hour_resets_at='soon')), 'usage.db: five_hour_resets_at is no time'),
     'config half-written': (config('{"enabled": tr'), 'config.json: not JSON'),
     'config empty': (config(''), 'config.json: not JSON'),
-    'config a list': (config('[]'), 'config.json is no object'),
+    'config a list': (config('[]'), 'config.json: no object'),
     'config not UTF-8': (config(b'\xff{}'), 'config.json: not JSON'),
     'config a directory': (replace_by_folder('config.json'), 'config.json: not a regular file'),
-    'config, a text for a number': (config('{"max_delay": "350"}'), 'max_delay is of a wrong'),
-    'config, a bool for a number': (config('{"base_delay": true}'), 'base_delay is of a wrong'),
-    'config, a number for a bool': (config('{"enabled": 1}'), 'enabled is of a wrong type'),
-    'config, a number for a text': (config('{"hook_model": 5}'), 'hook_model is of a wrong type'),
-    'config, a list for a text': (config('{"tempo_mode": []}'), 'tempo_mode is of a wrong type'),
+    'config, a text for a number': (config('{"max_delay": "350"}'), 'max_delay is no fit'),
+    'config, a bool for a number': (config('{"base_delay": true}'), 'base_delay is no fit'),
+    'config, a number for a bool': (config('{"enabled": 1}'), 'enabled is no fit value'),
+    'config, a number for a text': (config('{"hook_model": 5}'), 'hook_model is no fit value'),
+    'config, a list for a text': (config('{"tempo_mode": []}'), 'tempo_mode is no fit value'),
     'config, no number': (config('{"base_delay": NaN}'), 'base_delay'),
     'config, no finite number': (config('{"preload_hours": Infinity}'), 'preload_hours'),
+    'config, an endless number': (config('{"preload_hours": 1%s}' % ('0' * 400)), 'preload_hours'),
+    'config, a negative number': (config('{"max_delay": -1}'), 'max_delay'),
     'config, too large a number': (config('{"safety_buffer_pct": 1e999}'), 'safety_buffer_pct'),
 }
+
+
+@pytest.mark.parametrize('harm', [
+    lambda pace: pace.write('session_registry.db', 'no' * 99),
+    lambda pace: tear(pace, 'session_registry.db')], ids=['text', 'torn'])
+def test_a_bad_registry_is_told_beside_the_state(pace, home, server, harm):
+    harm(pace)
+    snapshot = beside(pace, home, server)
+    assert pace_status(snapshot, NOW).status in ('throttling', 'on_pace')
+    assert 'session_registry.db: ' in screen(snapshot)
 
 
 @pytest.mark.parametrize('damage', DAMAGES)

@@ -247,7 +247,7 @@ def newer(used, **fields):
     # Percent: as told, else reckoned.
     (extra(monthly_limit=2000, utilization=38.15), Spend(763, 2000, 2, 'USD', 38.15)),
     (extra(monthly_limit=1000), Spend(763, 1000, 2, 'USD', 76.3)),
-    (extra(monthly_limit=0), Spend(763, 0, 2, 'USD', None)),
+    (extra(monthly_limit=0), Spend(763, 0, 2, 'USD', 100)),
     # The newer form comes first, where it tells an amount.
     (newer({'amount_minor': 1234, 'currency': 'USD', 'exponent': 2}, percent=5),
      Spend(1234, None, 2, 'USD', 5)),

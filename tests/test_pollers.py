@@ -107,9 +107,8 @@ def test_the_interval_within_the_budget(server, tmp_path, interval, gaps):
     assert world.gaps() == gaps
 
 
-@pytest.mark.parametrize('interval', [10, 30])
-@pytest.mark.parametrize('asked', [False, True])
-@pytest.mark.parametrize('seconds', [0, 14])
+@pytest.mark.parametrize('interval, asked, seconds', [
+    (30, False, 0), (10, False, 14), (10, True, 0), (30, True, 14)])
 @pytest.mark.parametrize('replies', [
     [GOOD], [BAD], [GOOD, BAD] * 99, [Reply(body=captures.EDGE_HTML)], [REFUSED]],
     ids=['good', 'bad', 'mixed', 'HTML', '401'])
@@ -388,6 +387,6 @@ def test_a_running_poller_hears_that_it_is_asked(world):
 
 def test_the_demo_asks_nobody(tmp_path):
     inbox = queue.Queue()
-    assert DemoPoller(inbox, lambda: 1e9).once(False) <= 5
+    assert DemoPoller(inbox, lambda: 1e9, 'code').once(False) <= 5
     snapshot = drain(inbox, Snapshot())
     assert has_numbers(snapshot) and account_of(snapshot).badges == ('ENTERPRISE',)

@@ -70,7 +70,8 @@ def test_money(amount, digits, told):
     (Failure('network', '{} {0} %s'), None, 'No connection: {} {0} %s.'),
     (Failure('malformed', 'credentials: not JSON'), None,
      'Failed to load credentials: not JSON.'),
-    (Failure('no_credentials'), None, 'No Claude Code login found. Run `claude` to log in.'),
+    (Failure('no_credentials'), None, 'No Claude Code login found. Run `claude` to log in, '
+                                      'or set ANTHROPIC_ADMIN_API_KEY for the Console.'),
 ])
 def test_message(zone, failure, next_at, told):
     assert message(failure, next_at, NOW) == told

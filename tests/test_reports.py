@@ -115,7 +115,8 @@ def test_the_document_when_nothing_is_known():
         'next_at': None}),
     ('no login', {
         'status': 'error', 'at': None, 'age_seconds': None, 'error': 'no_credentials',
-        'message': 'No Claude Code login found. Run `claude` to log in.', 'next_at': None})])
+        'message': 'No Claude Code login found. Run `claude` to log in, '
+                   'or set ANTHROPIC_ADMIN_API_KEY for the Console.', 'next_at': None})])
 def test_sources(name, told):
     assert document(SITUATIONS[name])['sources']['usage'] == told
 

@@ -62,6 +62,15 @@ def test_what_pyte_cannot_do_by_itself():
         assert terminal.lines() == ['1', '', '4', '  !', '5', '']
 
 
+@pytest.mark.parametrize('scroll, rows', [
+    ('T', ['a', '', 'b']), ('2T', ['a', '', '']), ('S', ['a', 'c', '']), ('9S', ['a', '', ''])])
+def test_scrolling_between_margins(scroll, rows):
+    script = r'a\nb\nc\nd\033[2;3r\033[4;2H\033[%s!' % scroll
+    with Terminal(['printf', script], size=(9, 4)) as terminal:
+        assert terminal.exit_code() == 0
+        assert terminal.lines() == rows + ['d!']
+
+
 def test_all_output_is_seen_before_the_end():
     with Terminal(['seq', '1', '9999']) as terminal:
         assert terminal.exit_code() == 0
