@@ -378,6 +378,7 @@ def width_of(line):
     return sum(cells(span.text) for span in line)
 
 
+@functools.lru_cache(maxsize=4096)
 def clean(text, most=TEXT_MOST):
     """Text from outside as one line that is safe on a terminal, of at most `most` characters.
 
@@ -1043,6 +1044,8 @@ def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, 
 def parse_cents(amount):
     """An amount of cents, a number or a text, as an exact Decimal; null is nothing."""
     from decimal import Decimal, InvalidOperation
+    if type(amount) is Decimal and amount.is_finite() and amount.adjusted() < 15:
+        return amount
     try:
         cents = Decimal(amount or 0) if not isinstance(amount, bool) else Decimal('nan')
     except (InvalidOperation, TypeError, ValueError):
@@ -1060,11 +1063,13 @@ def listed(document):
     return [mapping(row, 'a row') for row in rows]
 
 
-def add(sums, name, amount):
-    """Add an {amount, currency} to `sums`, {(name, currency): cents}."""
+def add(amount, *tables):
+    """Add an {amount, currency} to each of (sums, name), sums being {(name, currency): cents}."""
     amount = mapping(amount, 'an amount')
-    key = name, text(amount.get('currency')).upper() or 'USD'
-    sums[key] = sums.get(key, 0) + parse_cents(amount.get('amount'))
+    cents, currency = parse_cents(amount.get('amount')), text(amount.get('currency')).upper()
+    for sums, name in tables:
+        key = name, currency or 'USD'
+        sums[key] = sums.get(key, 0) + cents
 
 
 def parse_claude_code(rows):
@@ -1080,8 +1085,8 @@ def parse_claude_code(rows):
             raise SourceError('bad_reply', 'model_breakdown is no list')
         for model in models:
             model = mapping(model, 'a model')
-            add(day.by_user, name, model.get('estimated_cost'))
-            add(day.by_model, text(model.get('model')) or 'unknown', model.get('estimated_cost'))
+            add(model.get('estimated_cost'), (day.by_user, name),
+                (day.by_model, text(model.get('model')) or 'unknown'))
     return day
 
 
@@ -1094,8 +1099,8 @@ def parse_cost_report(rows):
             raise SourceError('bad_reply', 'results is no list')
         for result in results:
             result = mapping(result, 'a result')
-            add(by_day, text(bucket.get('starting_at'))[:10], result)
-            add(by_workspace, text(result.get('workspace_id')), result)
+            add(result, (by_day, text(bucket.get('starting_at'))[:10]),
+                (by_workspace, text(result.get('workspace_id'))))
     return by_day, by_workspace
 
 
@@ -2208,9 +2213,9 @@ class Admin:
             try:
                 results.put((index, self.pages(path, api, stopped, **query), None))
             except SourceError as error:
-                if error.failure.code in CONSOLE_GRAVE:
-                    stopped.set()
                 results.put((index, None, error.failure))
+                if error.failure.code in CONSOLE_GRAVE:
+                    stopped.set()       # not before: another worker's end must not be told first
 
 
 # ---- 8. Pollers --------------------------------------------------------------------------------
@@ -2422,12 +2427,15 @@ class ConsolePoller(Poller):
     def forget(self):
         """Nothing is known any more: another key, another organization."""
         self.names = None           # (organization, one's address, {workspace id: name})
+        self.is_named = False       # nothing of them failed that may not fail the next time
         self.days, self.final, self.month = {}, set(), ''
         self.costs = None           # the last cost report, parsed
         self.is_refused = False     # the key may not read the days' reports
 
     def once(self, asked):
         import decimal
+        import gc
+        gc.set_threshold(50000)             # a report has many rows, and none of them cycles
         decimal.getcontext().prec = 60      # of this thread: sums stay exact
         try:
             has_key = self.env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
@@ -2468,22 +2476,27 @@ class ConsolePoller(Poller):
 
     def load(self, failures):
         """The Console now. What fails of it alone goes to `failures`, else SourceError."""
-        self.names = self.names or self.ask_names()
+        if not self.is_named:
+            self.is_named = True
+            self.names = self.ask_names()
         now = self.clock() + self.admin.apis[0].skew
         if self.month != utc_day(now)[:7]:
             self.month, self.days, self.final, self.costs = utc_day(now)[:7], {}, set(), None
         todo = [day for day in days_of_month(now) if day not in self.final]
         if self.is_refused:
             todo = todo[-1:]                # enough to see whether the key may now
-        is_first, came = any(day not in self.days for day in todo), False
+        is_first, came, refused = any(day not in self.days for day in todo), False, []
         for index, rows, failure in self.admin.each(month_reports(todo, now)):
             try:
                 self.take(index and todo[index - 1], rows, failure, now)
                 came = True
             except SourceError as error:
                 failures.append(error.failure)
+                if index and error.failure.code.startswith('forbidden'):
+                    refused.append(index)
             if is_first:
                 self.tell('console', self.reckon(failures, now))
+        self.is_refused = len(refused) == len(todo)
         if not came:
             raise SourceError(*failures[0])
         return self.reckon(failures, now)
@@ -2492,14 +2505,11 @@ class ConsolePoller(Poller):
         """Note the rows of a day's report, for good if it can no longer change, or those of the
         cost report where there is no day. SourceError, also for the failure instead of rows."""
         if failure:
-            if day and failure.code.startswith('forbidden'):
-                self.is_refused = True
             raise SourceError(*failure)
         if not day:
             self.costs = parse_cost_report(rows)
             return
         self.days[day] = parse_claude_code(rows)
-        self.is_refused = False
         if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now:
             self.final.add(day)
 
@@ -2518,13 +2528,13 @@ class ConsolePoller(Poller):
         return (text(mapping(me, 'organization').get('name')), you,
                 {text(row.get('id')): text(row.get('name')) for row in workspaces or ()})
 
-    @staticmethod
-    def allowed(read, path, **query):
+    def allowed(self, read, path, **query):
         """What `read` gives, None where the key may not or the reply is odd: the costs do
         without it. SourceError for what holds for every request."""
         try:
             return read(path, **query)
         except SourceError as error:
+            self.is_named = error.failure.code.startswith('forbidden') and self.is_named
             if error.failure.code in CONSOLE_GRAVE + ('network', 'timeout', 'tls'):
                 raise
             return None
@@ -2634,7 +2644,7 @@ class Frame(NamedTuple):
 
 # The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
 # a list scrolls, an alert stays.
-BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, LIST, ALERT = range(10)
+BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, AGE, LIST, ALERT = range(11)
 
 HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
 TAB_HINT = ('Ctrl+C to stop · Tab next · r refresh · ? help', 'Tab next · r refresh · ? help',
@@ -3057,9 +3067,10 @@ def governance_rows(snapshot, inner, now):
 
 
 def updated_row(known, inner, now, more=''):
-    words = updated_words(known, now)
-    return Row(UPDATED, (Span(fitting(tuple(text + more for text in words) + words, inner),
-                              'soft'),))
+    """The row of `updated_words`; an age is worth more than a time of day."""
+    words, is_aged = updated_words(known, now), status(known, now) in AGED
+    variants = tuple(variant + more for variant in words) + words
+    return Row(AGE if is_aged else UPDATED, (Span(fitting(variants, inner), 'soft'),))
 
 
 def updated_words(known, now):
@@ -3123,15 +3134,23 @@ def console_rows(snapshot, ui, inner, compact, now):
     if known.value:
         rows += [*cost_rows(known.value, ui, inner), gap, *outlook_rows(known.value, inner), gap]
     updated = updated_row(known, inner, now)
-    if known.value and known.next_at is None and not known.failure:
-        words = 'Loading: day %d of %d' % (known.value.days_done, known.value.days)
-        updated = Row(UPDATED, (Span(words, 'soft'),))
+    if is_loading(known):
+        updated = Row(UPDATED, (Span(loading_words(known.value), 'soft'),))
     rows.append(updated)
     for words in sorted({message(problem, None, now, CONSOLE_ERRORS)
                          for problem in (known.value.problems if known.value else ())
                          if not known.failure or problem.code != known.failure.code}):
         rows += marked_rows(NOTE, words, ui, inner)
     return rows + list(alert_rows(known, ui, inner, now))
+
+
+def is_loading(known):
+    """Whether the Console's month is still coming: it has no next time yet."""
+    return known.value and known.next_at is None and not known.failure
+
+
+def loading_words(console):
+    return 'Loading: day %d of %d' % (console.days_done, console.days)
 
 
 def cost_rows(console, ui, inner):
@@ -3148,7 +3167,7 @@ def cost_rows(console, ui, inner):
                      'You: not available')
     elif console.own is None:
         yield worded(NOTE, inner, 'Your own cost: name yourself with --user EMAIL.',
-                     'Who are you? --user EMAIL')
+                     'Who are you? Start with --user EMAIL.', 'Who? --user EMAIL')
     else:
         own = amounts(console.own) + partial
         yield worded(LIST, inner, 'Your Claude Code Usage: ' + own, 'You: ' + own,
@@ -3158,7 +3177,7 @@ def cost_rows(console, ui, inner):
     if console.total is not None:
         total, what = amounts(console.total), ' (API, all models)'
     yield worded(LIST, inner, 'Organization: ' + total + what, 'Organization: ' + total,
-                 'Org: ' + total, total)
+                 'Org: ' + total, 'Org: ' + total.split(' + ')[0], total.split(' + ')[0])
 
 
 def outlook_rows(console, inner):
@@ -3169,7 +3188,8 @@ def outlook_rows(console, inner):
         yield from projection_rows(console.projection, sum(cents), bool(console.you), inner)
     elif not is_loading and console.through.endswith('-01'):
         yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',
-                     'Projection: after 24 hours', role='soft')
+                     'Projection: after the first 24 hours', 'Projection: after 24 hours',
+                     role='soft')
     yield worded(DECOR, inner, 'Day by day: ' + sparkline(cents), sparkline(cents), role='target')
 
 
@@ -3181,11 +3201,12 @@ def projection_rows(projection, so_far, is_own, inner):
     whose, short = ('Projected', 'Projected') if is_own else (
         'Organization projected', 'Org projected')
     yield worded(STATE, inner, '%s by end of month: %s%s' % (whose, end, more),
+                 '%s by month end: %s%s' % (whose, end, more),
                  '%s: %s%s' % (short, end, more), '%s: %s' % (short, end), '-> ' + end, '')
     if other is not None:
         low, high = map(dollars, sorted((projected, other)))
-        yield worded(NOTE, inner, "Range with last week's rate: %s-%s" % (low, high),
-                     'Range: %s-%s' % (low, high), '%s-%s' % (low, high), '', role='soft')
+        yield worded(NOTE, inner, "Range with last week's rate: %s to %s" % (low, high),
+                     'Range: %s to %s' % (low, high), '%s to %s' % (low, high), '', role='soft')
     daily = dollars(rate * 24)
     yield worded(NOTE, inner, 'Rate: %s/hour (%s/day)' % (dollars(rate), daily),
                  'Rate: %s/day' % daily, daily + '/day', '', role='soft')
@@ -3302,7 +3323,9 @@ def console_summary(snapshot, width, now):
     """The month's costs in one line."""
     console = snapshot.console.value
     told = [('You ', console.own), ('Org ', console.total)] if console else ()
-    items = [name + amounts(sums) for name, sums in told if sums is not None]
+    partial = ' (partial)' if console and console.days_done < console.days else ''
+    items = [name + amounts(sums) + partial * (name == 'You ')
+             for name, sums in told if sums is not None]
     variants = ['  '.join(items)] + [item.split(' ', 1)[1] if cells(item) > width else item
                                      for item in items[:1]]
     return (Span(fitting(variants, width)),) if items else ()
@@ -3314,6 +3337,8 @@ def summary_frame(snapshot, ui, width, height, now):
     numbers = (summary if ui.mode == 'code' else console_summary)(
         snapshot, width - cells(icon(ui, '⚠')) * bool(known.failure and height < 2), now)
     words, role = fitting(updated_words(known, now), width), 'soft'
+    if ui.mode == 'console' and is_loading(known):
+        words = loading_words(known.value)
     if known.value and not numbers:
         words = NO_WINDOWS[False]
     if known.failure:

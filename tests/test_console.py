@@ -399,9 +399,28 @@ def test_a_key_without_access_to_one_report(server, desk, env, word):
         assert {problem.code for problem in console.problems} == {'forbidden'}
 
 
-@pytest.mark.parametrize('word', ['cost_report', 'claude_code'])
+@pytest.mark.parametrize('fault', [BROKEN, error(529, 'Overloaded'), Reply(body='<html>')])
+@pytest.mark.parametrize('word', ['users', 'workspaces', 'me'])
+def test_a_name_that_fails_once_is_asked_for_again(server, desk, env, word, fault):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk(user='')
+    env['USER'] = 'john'
+    api.faults[word] = fault
+    mine.poll()
+    api.faults.clear()
+    mine.now = max(mine.now + 120, mine.snapshot.console.next_at)
+    console = mine.poll()
+    check_sums(console, organization, organization.days)
+    assert (console.organization, console.you) == (organization.name, JOHN)
+    before = len(api.requests())
+    mine.now += 120
+    mine.poll()
+    assert len(api.requests()) - before == 4
+
+
+@pytest.mark.parametrize('word', ['cost_report', 'claude_code', 'users', 'workspaces', 'me'])
 def test_a_report_without_access_costs_few_requests(server, desk, word):
-    api, mine = AdminApi(server, Organization()), desk()
+    api, mine = AdminApi(server, Organization()), desk(user='')
     api.faults[word] = error(403, 'This key may not read this')
     mine.poll()
     before = len(api.requests())

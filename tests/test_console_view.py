@@ -138,6 +138,26 @@ def test_an_amount_is_never_cut(name, panel):
                 assert found in amounts, (width, height)
 
 
+@pytest.mark.parametrize('name', TAME)
+def test_an_amount_has_its_label(name):
+    labels = ('You', 'Org', 'Projected', 'Range', 'Rate')
+    for width in range(30, 94, 3):
+        rows = boxed(texts(compose(SITUATIONS[name], CONSOLE, (width, 20), NOW)))
+        assert [row for row in rows if '$' in row and not row.startswith(labels)] == [], width
+
+
+def test_two_rows_mark_what_is_not_all():
+    assert 'day 7 of 18' in see('loading', (20, 2))
+    assert '$44.79 (partial)' in see('partial', (20, 2))
+    for name in ('loading', 'partial'):
+        assert 'partial' in see(name, (47, 1))
+
+
+@pytest.mark.parametrize('size', SIZES[:4])
+def test_the_age_of_old_numbers(size):
+    assert '14m ago' in see('failing', size) and '4m ago' in see('rate limited', size)
+
+
 @pytest.mark.parametrize('height', range(1, 25))
 @pytest.mark.parametrize('name', ['full', 'failing', 'rate limited', 'no bill'])
 def test_ones_own_cost_is_the_last_to_go(name, height):
@@ -269,7 +289,7 @@ def test_problems_that_are_alike_are_told_once():
 def test_the_range_stands_in_a_row_of_its_own():
     rows = boxed(texts(compose(SITUATIONS['range'], CONSOLE, (47, 20), NOW)))
     place = next(index for index, row in enumerate(rows) if row.startswith('Projected'))
-    low, high = re.match('Range.*: (.*)-(.*)$', rows[place + 1]).groups()
+    low, high = re.match('Range.*: (.*) to (.*)$', rows[place + 1]).groups()
     assert high in rows[place] or low in rows[place]
     assert float(low[1:]) < float(high[1:])
 
