@@ -3786,7 +3786,9 @@ class Screen:
             self.painted = []
         elif code == -1 and not self.signals and time.monotonic() < deadline - 0.01:
             return self.early(deadline)
-        return self.signals[0] if self.signals else key_name(code)
+        if self.signals:
+            return self.signals[0]
+        return key_name(code) if code != -1 else ''
 
     def early(self, deadline):
         """After a wait that ended early without a key: 'SIGHUP' if the terminal is gone.
@@ -3888,6 +3890,8 @@ def run(screen, pollers, inbox, ui, clock=time.time):
             serve(pollers, ui.mode)
             seen, since, until = (snapshot, ui, size), now, next_change(snapshot, ui, now)
         key = screen.key(EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS)
+        if not key:
+            continue
         before, ui = ui, press(ui, key, snapshot, frame, clock())
         for poller in pollers:
             if ui.asked_at != before.asked_at and poller.mode == ui.mode:
