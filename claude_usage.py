@@ -600,11 +600,11 @@ class Console(NamedTuple):
     own: Optional[dict]             # currency -> your Claude Code cost
     total: Optional[dict]           # currency -> the organization's cost; None: not accessible
     projection: Optional[Projection]    # None on a month's first day
-    by_day: tuple                   # (day, cents), yours or else the organization's
+    by_day: tuple                   # (day, cents or None), yours or else the organization's
     by_user: tuple                  # (name, currency, cents), the largest first
     by_model: tuple
     by_workspace: tuple
-    days_done: int
+    days_done: int                  # of them as they are now
     days: int                       # how many of them there are so far
     problems: Tuple[Failure, ...]   # why a part is missing
 
@@ -1118,12 +1118,13 @@ def parse_admin_key(document, env):
     if not isinstance(key, str) or not re.fullmatch('[!-~]+', key):
         raise SourceError('unauthorized', 'it is not of printable characters')
     for start, kind in OTHER_KEYS.items():
-        if key.startswith(start):
+        if key.strip('"\'').lower().startswith(start):
             raise SourceError('unauthorized', kind + ', where sk-ant-admin... is needed')
     return key
 
 
 OTHER_KEYS = {'sk-ant-oat': "this is Claude Code's login token",
+              'sk-ant-ort': "this is Claude Code's refresh token",
               'sk-ant-api': 'this is a normal API key'}
 
 
@@ -1548,7 +1549,7 @@ def by_currency(sums, name=None):
     return found
 
 
-def reckon_console(organization, you, days, costs, workspaces, problems, now):
+def reckon_console(organization, you, days, costs, workspaces, problems, now, failed=()):
     """The Console out of {day: DayCosts}, a parsed cost report or None, and names."""
     by_user = summed(day.by_user for day in days.values())
     of_you = {day: costs_of_day.by_user.get((you, 'USD'), 0)
@@ -1563,15 +1564,17 @@ def reckon_console(organization, you, days, costs, workspaces, problems, now):
         by_currency(by_user, you) if you and days else None,
         by_currency(costs[0]) if costs else None,
         project(by_day, now) if (days if you else costs) else None,
-        tuple((day, by_day.get(day, 0)) for day in wanted),
+        tuple((day, by_day.get(day, 0) if (day in days if you else costs) else None)
+              for day in wanted),
         ranked(by_user), ranked(summed(day.by_model for day in days.values())),
-        ranked(costs[1], names) if costs else (), len(days), len(wanted), tuple(problems))
+        ranked(costs[1], names) if costs else (), len(set(days) - set(failed)), len(wanted),
+        tuple(problems))
 
 
 def who_am_i(given, emails, login_name):
     """One's address in lower case: what was given, else the organization's only user, else the
     one user whose local part is the login name; '' if that tells nobody. Never by similarity."""
-    emails = [email.lower() for email in emails if email]
+    given, emails = given.strip(), [email.strip().lower() for email in emails if email]
     same = [email for email in emails if email.split('@')[0] == login_name.lower()]
     return given.lower() or (emails[0] if len(emails) == 1 else same[0] if len(same) == 1 else '')
 
@@ -1711,13 +1714,15 @@ def detect_mode(env, now):
     return 'console' if has_admin_key(document, env) and not has_login(env, now) else 'code'
 
 
-def has_both(env, now):
-    """Whether there are credentials for both modes."""
+def has_credentials(mode, env, now):
+    """Whether there is what a mode needs."""
+    if mode == 'code':
+        return has_login(env, now)
     try:
         document = read_json(config_path(env, '.credentials.json'), 'credentials')
     except SourceError:
         document = None
-    return has_admin_key(document, env) and has_login(env, now)
+    return has_admin_key(document, env)
 
 
 def has_login(env, now):
@@ -2429,6 +2434,7 @@ class ConsolePoller(Poller):
         self.names = None           # (organization, one's address, {workspace id: name})
         self.is_named = False       # nothing of them failed that may not fail the next time
         self.days, self.final, self.month = {}, set(), ''
+        self.tried = set()          # days that were asked for, whatever came of it
         self.costs = None           # the last cost report, parsed
         self.is_refused = False     # the key may not read the days' reports
 
@@ -2465,8 +2471,8 @@ class ConsolePoller(Poller):
         self.history = self.history[-50:] + (Attempt(
             'console', fingerprint(self.admin.key), self.clock(), code, retry_after),)
         times = [at if at < float('inf') else None for at in self.plan()]
-        if value:
-            self.tell('console', value, None, *times)
+        if value:                           # with no next time yet, if its failure follows
+            self.tell('console', value, None, *([] if grave else times))
         if grave:
             self.tell('console', None, grave[0], *times)
 
@@ -2482,24 +2488,28 @@ class ConsolePoller(Poller):
         now = self.clock() + self.admin.apis[0].skew
         if self.month != utc_day(now)[:7]:
             self.month, self.days, self.final, self.costs = utc_day(now)[:7], {}, set(), None
+            self.tried = set()
         todo = [day for day in days_of_month(now) if day not in self.final]
         if self.is_refused:
             todo = todo[-1:]                # enough to see whether the key may now
-        is_first, came, refused = any(day not in self.days for day in todo), False, []
+        is_first, came, refused, failed = not self.tried.issuperset(todo), False, [], []
         for index, rows, failure in self.admin.each(month_reports(todo, now)):
             try:
                 self.take(index and todo[index - 1], rows, failure, now)
                 came = True
             except SourceError as error:
                 failures.append(error.failure)
+                failed += todo[index - 1:index]
                 if index and error.failure.code.startswith('forbidden'):
                     refused.append(index)
+            if index and not (failure and failure.code in CONSOLE_GRAVE):
+                self.tried.add(todo[index - 1])
             if is_first:
-                self.tell('console', self.reckon(failures, now))
+                self.tell('console', self.reckon(failures, failed, now))
         self.is_refused = len(refused) == len(todo)
         if not came:
             raise SourceError(*failures[0])
-        return self.reckon(failures, now)
+        return self.reckon(failures, failed, now)
 
     def take(self, day, rows, failure, now):
         """Note the rows of a day's report, for good if it can no longer change, or those of the
@@ -2513,9 +2523,10 @@ class ConsolePoller(Poller):
         if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now:
             self.final.add(day)
 
-    def reckon(self, failures, now):
+    def reckon(self, failures, failed, now):
         organization, you, workspaces = self.names
-        return reckon_console(organization, you, self.days, self.costs, workspaces, failures, now)
+        return reckon_console(organization, you, self.days, self.costs, workspaces, failures, now,
+                              failed)
 
     def ask_names(self):
         """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
@@ -3158,8 +3169,9 @@ def cost_rows(console, ui, inner):
     _, month, day = console.through.split('-')
     span = '%s 1%s' % (MONTHS[int(month) - 1], '' if day == '01' else '-%d' % int(day))
     partial = ' (partial)' if console.days_done < console.days else ''
-    yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + console.organization),))
-    yield Row(GAP, ())
+    if console.organization:
+        yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + console.organization),))
+        yield Row(GAP, ())
     yield worded(NOTE, inner, '═══ Month-to-Date (%s, UTC) ═══' % span,
                  'Month-to-Date (%s, UTC)' % span, span + ', UTC', role='strong')
     if console.own is None and console.you:
@@ -3183,23 +3195,28 @@ def cost_rows(console, ui, inner):
 def outlook_rows(console, inner):
     """The rows of where the month will end, and of its days."""
     cents = [cents for _, cents in console.by_day]
+    known = [amount for amount in cents if amount is not None]
     is_loading = console.days_done < console.days and not console.problems
     if console.projection and not is_loading:
-        yield from projection_rows(console.projection, sum(cents), bool(console.you), inner)
+        yield from projection_rows(console.projection, sum(known), console, inner)
     elif not is_loading and console.through.endswith('-01'):
         yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',
                      'Projection: after the first 24 hours', 'Projection: after 24 hours',
                      role='soft')
-    yield worded(DECOR, inner, 'Day by day: ' + sparkline(cents), sparkline(cents), role='target')
+    if known:
+        yield worded(DECOR, inner, 'Day by day: ' + sparkline(cents), sparkline(cents),
+                     role='target')
 
 
-def projection_rows(projection, so_far, is_own, inner):
+def projection_rows(projection, so_far, console, inner):
     """The rows of a Projection: its end, the range of both rates, the rate."""
     rate, projected, other = projection
     end, more = dollars(projected), dollars(projected - so_far)
     more = ' (%s%s)' % ('' if more[0] == '-' else '+', more)
-    whose, short = ('Projected', 'Projected') if is_own else (
+    whose, short = ('Projected', 'Projected') if console.you else (
         'Organization projected', 'Org projected')
+    if console.you and console.days_done < console.days:
+        more += ' (partial)'
     yield worded(STATE, inner, '%s by end of month: %s%s' % (whose, end, more),
                  '%s by month end: %s%s' % (whose, end, more),
                  '%s: %s%s' % (short, end, more), '%s: %s' % (short, end), '-> ' + end, '')
@@ -3213,9 +3230,10 @@ def projection_rows(projection, so_far, is_own, inner):
 
 
 def sparkline(values):
-    """A bar of eight heights for each value, in proportion to the largest."""
-    most = max(max(values), 1)
-    return ''.join('▁▂▃▄▅▆▇█'[max(0, min(7, int(value * 8 / most)))] for value in values)
+    """A bar of eight heights for each value, in proportion to the largest; a dot for None."""
+    most = max(1, *(value for value in values if value is not None))
+    return ''.join('·' if value is None else '▁▂▃▄▅▆▇█'[max(0, min(7, int(value * 8 / most)))]
+                   for value in values)
 
 
 def breakdown_rows(snapshot, inner, now):
@@ -3583,7 +3601,8 @@ def console_json(console):
         'projected_high_cents': None if not project or project.other is None else whole(
             max(project.projected, project.other)),
         'rate_cents_per_hour': project and round(float(project.rate), 4),
-        'by_day': [{'day': day, 'cents': whole(cents)} for day, cents in console.by_day],
+        'by_day': [{'day': day, 'cents': None if cents is None else whole(cents)}
+                   for day, cents in console.by_day],
         **{key: [{'name': name, 'currency': currency, 'cents': whole(cents)}
                  for name, currency, cents in getattr(console, key)]
            for key in ('by_user', 'by_model', 'by_workspace')},
@@ -3669,7 +3688,7 @@ KEYS = (
     Key(('r',), 'r', 'refresh', refresh),
     Key(('tab', 'right'), 'Tab, →', 'next panel', turn_to(1)),
     Key(('left',), '←', 'previous panel', turn_to(-1)),
-    Key(('m',), 'm', 'Code or Console mode', switch_mode),
+    Key(('m',), 'm', 'the other mode', switch_mode),
     Key(('?',), '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
     Key(('escape',), 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
     Key(('up',), '↑', 'up', scroll_by(-1)),
@@ -4104,8 +4123,8 @@ def parse_arguments(argv):
     keys = ''.join('\n  %-11s%s' % (key.shown, key.help) for key in KEYS)
     width = terminal_size(fallback=(80, 24))[0] - 2     # unless told, argparse imports a lot
     parser = Parser(
-        prog='claude-usage', description='The limits of a Claude Code account, live.',
-        epilog='keys:%s\n\n%s' % (keys, EXIT_CODES),
+        prog='claude-usage', description='Claude Code limits and the Console\'s costs, live.',
+        epilog='keys:%s\n\n%s\n\n%s' % (keys, EXIT_CODES, HELP[-1]),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
     outputs = parser.add_mutually_exclusive_group()
     for name, how in OPTIONS.items():
@@ -4170,7 +4189,7 @@ def tell_progress(snapshot):
     """Tell on stderr, if that is a terminal, how much of the Console's month has come."""
     console = snapshot.console.value
     if console and sys.stderr.isatty():
-        done = snapshot.console.next_at
+        done = snapshot.console.next_at or snapshot.console.failure
         emit('\r\x1b[K' if done else '\rclaude-usage: day %d of %d' % (
             console.days_done, console.days), sys.stderr)
 
@@ -4212,7 +4231,8 @@ def main(argv=None):
     elif options.api_url.rstrip('/') != API_URL:
         origin = parse_url(options.api_url).place
     plain = options.ascii or not unicode_terminal()
-    modes = MODES if options.demo or has_both(os.environ, time.time()) else (mode,)
+    modes = tuple(each for each in MODES if options.demo or each == mode
+                  or has_credentials(each, os.environ, time.time()))
     inbox, ui = queue.Queue(), Ui(
         origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
     output = OUTPUTS[options.output or ('live' if can_paint() else 'once')]

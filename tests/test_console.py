@@ -14,8 +14,8 @@ import pytest
 
 import captures
 from admin import JOHN, KEY, MODELS, PATH, AdminApi, Organization, days_from, error
-from claude_usage import (CONSOLE_ERRORS, DAY, HOUR, ConsolePoller, Projection, Snapshot,
-                          SourceError, absorb, detect_mode, dollars, message,
+from claude_usage import (CONSOLE_ERRORS, DAY, HOUR, MODES, ConsolePoller, Projection, Snapshot,
+                          SourceError, absorb, detect_mode, dollars, has_credentials, message,
                           parse_admin_key, parse_claude_code, parse_cost_report, parse_time,
                           project, reckon_console, skew_of, summed, utc_day, who_am_i, whole)
 from conftest import PROGRAM
@@ -325,6 +325,17 @@ def test_a_known_day_that_fails_later_stays(server, desk):
     console = mine.poll()
     check_sums(console, organization, organization.days)
     assert not console.complete
+    assert console.days_done == console.days - 1, 'so that the sum is marked partial'
+
+
+def test_a_day_that_goes_on_failing_is_not_loading_again(server, desk):
+    api, mine = AdminApi(server, Organization()), desk()
+    api.faults['2026-11-07'] = BROKEN
+    mine.poll()
+    told = len(mine.told)
+    mine.now += 120
+    assert mine.poll().by_day[6] == ('2026-11-07', None)
+    assert len(mine.told) == told + 1, 'only the whole'
 
 
 REVOKED = error(401, 'invalid x-api-key')
@@ -575,7 +586,8 @@ def test_what_has_come_is_told_while_the_rest_is_loading(server, desk):
     for console in partial:
         own = (console.own or {}).get('USD', 0)
         assert bin(int(own)).count('1') == console.days_done and console.days == 18
-        assert sum(cents for _, cents in console.by_day) == own
+        assert sum(cents or 0 for _, cents in console.by_day) == own
+        assert sum(cents is None for _, cents in console.by_day) == 18 - console.days_done
         assert console.complete == (console.days_done == 18 and console.total is not None)
     assert last.complete and last.own == {'USD': 2 ** 18 - 1}
 
@@ -591,6 +603,7 @@ def test_a_month_without_its_bill_is_not_complete():
 
 @pytest.mark.parametrize('given, emails, name, expected', [
     ('Ann@Corp.com', ['john@corp.com'], 'john', 'ann@corp.com'),
+    (' Ann@Corp.com ', [], '', 'ann@corp.com'), ('', [' ann@corp.com '], '', 'ann@corp.com'),
     ('', ['John@Corp.com'], 'somebody', 'john@corp.com'),
     ('', ['ann@corp.com', 'John@corp.com'], 'john', 'john@corp.com'),
     ('', ['ann@corp.com', 'john@corp.com'], 'JOHN', 'john@corp.com'),
@@ -683,6 +696,9 @@ def test_no_admin_key(document):
 @pytest.mark.parametrize('key, words', [
     (captures.TOKEN, "this is Claude Code's login token"),
     ('sk-ant-api03-SECRET', 'this is a normal API key'),
+    ('"sk-ant-api03-SECRET"', 'this is a normal API key'),
+    ('Sk-Ant-Oat01-SECRET', "this is Claude Code's login token"),
+    (captures.REFRESH_TOKEN, "this is Claude Code's refresh token"),
     ('sk-ant-admin01-SECRET\u2026', 'not of printable characters'),
     ('sk-ant-admin01 SECRET', 'not of printable characters')])
 @pytest.mark.parametrize('in_env', [True, False])
@@ -823,6 +839,24 @@ def test_the_json_document(acme, start):
         'by_workspace': [{'name': 'Workspace 1', 'currency': 'USD', 'cents': 90009},
                          {'name': 'Default', 'currency': 'USD', 'cents': 1800}],
         'complete': True}
+
+
+@pytest.mark.parametrize('fault, code', [(REVOKED, 'unauthorized'), (LIMITED, 'rate_limited')])
+def test_a_month_that_came_in_part_tells_its_failure_too(acme, start, fault, code):
+    acme.faults['2025-11-07'] = fault
+    document = json.loads(start('--json').out)
+    assert document['sources']['console']['error'] == code
+    assert document['console']['complete'] is False
+
+
+@pytest.mark.parametrize('has_login, env, modes', [
+    (False, {}, ()), (False, {'ANTHROPIC_ADMIN_API_KEY': KEY}, ('console',)),
+    (True, {}, ('code',)), (True, {'ANTHROPIC_ADMIN_API_KEY': KEY}, MODES)])
+def test_what_there_are_credentials_for(tmp_path, has_login, env, modes):
+    env = dict(env, CLAUDE_CONFIG_DIR=str(tmp_path))
+    if has_login:
+        write(env, captures.CREDENTIALS)
+    assert tuple(each for each in MODES if has_credentials(each, env, NOW)) == modes
 
 
 def test_the_json_document_of_an_unknown_user(acme, start):

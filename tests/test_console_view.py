@@ -441,13 +441,14 @@ def test_only_the_mode_that_is_shown_asks(api, live, server):
 
 def test_a_key_that_is_revoked_while_it_runs(api, live):
     with live('--mode', 'console') as terminal:
-        terminal.wait_for(lambda it: 'Organization: $' in it.text() and 'Updated' in it.text())
-        cost = next(line for line in terminal.lines() if 'Organization: ' in line)
+        terminal.wait_for(lambda it: re.search(r'Organization: \$.*\(API(.*\n)*.*Updated',
+                                               it.text()))
+        cost = re.search(r'Organization: [^(]*\(API', terminal.text()).group()
         message = 'invalid x-api-key ' + KEY
         api.faults.update(dict.fromkeys(('cost_report', 'claude_code'), error(401, message)))
         terminal.send('r')
         terminal.wait_for('refused')
-        assert cost in terminal.lines()
+        assert cost in terminal.text()
         terminal.send('q')
         assert terminal.exit_code() == 0
         assert b'SECRET' not in terminal.output
