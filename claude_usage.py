@@ -3984,15 +3984,16 @@ def demo_profile():
 
 
 def demo_pace_maker(now):
-    """The config and the rows of an invented Pace Maker, which throttles most of the time."""
+    """The config and the rows of an invented Pace Maker, which throttles above its target."""
     def rows(names, *values):
         return [dict(zip(names.split(), row)) for row in values]
-    start, beat = now - now % (5 * HOUR), int(now) % 10
+    start, beat, used = now - now % (5 * HOUR), int(now) % 10, now / 3 % 101
+    over = used > adaptive_target(start + 5 * HOUR, 5 * HOUR, {}, now)
     return {'hook_model': 'sonnet+opus->haiku', 'langfuse_enabled': True}, {
         'api_cache': rows('timestamp five_hour_util five_hour_resets_at seven_day_util '
-                          'seven_day_resets_at', (now, now / 3 % 101, start + 5 * HOUR, 34, None)),
+                          'seven_day_resets_at', (now + 1, used, start + 5 * HOUR, 34, None)),
         'pacing_decisions': rows('timestamp should_throttle delay_seconds',
-                                 (now, int(now // 20 % 2), 45)),
+                                 (now, int(over), 45 * over)),
         'blockage_events': rows('timestamp category', *((now - 60 * index, category) for
                                 index, category in enumerate(list(BLOCKAGES)[:4] * 2))),
         'langfuse_metrics': rows('at sessions traces spans', (now, 3, 41, 388)),

@@ -9,7 +9,7 @@ import pytest
 import captures
 from captures import CLAUDE_JSON, CREDENTIALS, LOGGED_OUT, TOKEN
 from claude_usage import (DAY, HOUR, MINUTE, Api, CodePoller, DemoPoller, Poller, Snapshot,
-                          account_of, drain, has_numbers, usage_of)
+                          account_of, drain, has_numbers, pace_status, usage_of)
 from server import Reply
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
@@ -383,6 +383,14 @@ def test_a_running_poller_hears_that_it_is_asked(world):
     world.server.wait_for(1, PROFILE)
     poller.asked.set()
     world.server.wait_for(2, USAGE)
+
+
+@pytest.mark.parametrize('now', range(1795000000, 1795030000, 997))
+def test_the_demo_throttles_only_above_its_target(now):
+    inbox = queue.Queue()
+    DemoPoller(inbox, lambda: now, 'code').once(False)
+    told = pace_status(drain(inbox, Snapshot()), now)
+    assert told.throttling == (told.deviation > 0) and told.window == '5-hour'
 
 
 def test_the_demo_asks_nobody(tmp_path):
