@@ -3930,9 +3930,10 @@ def serve(pollers, mode):
 
 
 def is_waiting(snapshot, ui):
-    """Whether somebody waits for a reply: the first one, or one that was asked for."""
+    """Whether somebody waits for a reply: the first, the rest of it, or one asked for."""
     known = main_of(snapshot, ui.mode)
-    return not known.failure and (known.at is None or (ui.asked_at or 0) > known.at)
+    return not known.failure and (known.at is None or known.free_at is None
+                                  or (ui.asked_at or 0) > known.at)
 
 
 def collect(pollers, inbox, mode, progress=None, seconds=3 * TOTAL_SECONDS):

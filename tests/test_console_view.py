@@ -374,7 +374,7 @@ def test_m_says_where_only_one_mode_exists(mode):
 
 @pytest.mark.parametrize('name, told', [
     ('full', 'Refreshing.'), ('rate limited', '14:35:1'), ('waiting', 'Already asking.'),
-    ('no key', CONSOLE_ERRORS['no_credentials'][0])])
+    ('loading', 'Already asking.'), ('no key', CONSOLE_ERRORS['no_credentials'][0])])
 def test_refresh_in_console_mode(name, told):
     ui = press(CONSOLE, 'r', SITUATIONS[name], Frame([]), NOW)
     assert told in ui.notice[0] and bool(ui.asked_at) == (told == 'Refreshing.')
@@ -413,7 +413,8 @@ def test_loading_numbers_and_modes_live(api, live):
         terminal.wait_for('day 17 of 18')
         assert 'partial' in terminal.text() and own not in terminal.text()
         go.set()
-        terminal.wait_for(lambda it: 'Usage: ' + own in it.text() and 'Updated:' in it.text())
+        terminal.wait_for(lambda it: 'Usage: ' + own in it.text()
+                          and re.search(r'Updated: \d', it.text()))
         terminal.wait_for(lambda it: 'partial' not in it.text())
         terminal.send('m')
         terminal.wait_for('11%')
@@ -441,7 +442,7 @@ def test_only_the_mode_that_is_shown_asks(api, live, server):
 
 def test_a_key_that_is_revoked_while_it_runs(api, live):
     with live('--mode', 'console') as terminal:
-        terminal.wait_for(lambda it: re.search(r'Organization: \$.*\(API(.*\n)*.*Updated',
+        terminal.wait_for(lambda it: re.search(r'Organization: \$.*\(API(.*\n)*.*Updated: \d',
                                                it.text()))
         cost = re.search(r'Organization: [^(]*\(API', terminal.text()).group()
         message = 'invalid x-api-key ' + KEY
