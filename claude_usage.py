@@ -58,20 +58,43 @@ OAUTH_HEADERS = {'Content-Type': 'application/json', 'Accept': 'application/json
 USAGE_PATH = '/api/oauth/usage'
 PROFILE_PATH = '/api/oauth/profile'
 
-USAGE_SECONDS = 30                      # between two usage requests that succeed ...
-BUDGET, BUDGET_SECONDS = 5, 300         # ... but this many in any such span: the service's budget
+BUDGET, BUDGET_SECONDS = 5, 300         # requests in any such span: the service's own budget
+USAGE_SECONDS, USAGE_MOST = 30, 300     # between two for usage: while it moves, while it does not
+SLOWING = 1.5                           # with each reply that is like the one before
+JITTER = 0.1                            # of that wait, either way: machines must not march in step
+FED_SECONDS = 300                       # between two while Claude Code's status line feeds
+QUIET_SECONDS = 5                       # the same numbers are not stored again so soon
+RESET_SECONDS = 5                       # a reset is looked at this soon
+SLOW_SECONDS = 60                       # a longer wait is told
+WARY_SECONDS, WARY_SPAN = 180, 30 * MINUTE      # after a 429 no sooner than the one, for the other
 PROFILE_SECONDS = DAY                   # as seldom as Claude Code itself asks
 INTERVAL_LEAST = 10                     # seconds, the smallest --interval
 RETRY_SECONDS, RETRY_MOST = 30, 300     # after a failure: doubling from the one to the other
 BLOCK_SECONDS, BLOCK_MOST = 60, 3600    # after a 429: likewise, and at least its Retry-After
+FRESH_SECONDS = 60                      # to what is printed once, so young a reply is new
+KNOWN_SECONDS = 15 * MINUTE             # to --check, an older one is none
+AGREE_SECONDS = 60                      # replies about one window name resets that differ by less
 FILE_SECONDS = 2                        # files' clocks may be as coarse
 WATCH_SECONDS = 4                       # between two looks at the credentials
 EXPIRY_SECONDS = 300                    # a token counts as expired this much early
 
 CONNECT_SECONDS, TOTAL_SECONDS = 5, 15  # of one request; the total includes a body that drips
 BODY_MOST = 8 << 20                     # bytes of a reply
+STORE_FOLDER = '~/.claude-usage'
+STORE_VERSION = 1
+SAMPLES_SECONDS = 35 * DAY              # how long samples are kept
+SAMPLE_SECONDS = 20                     # no two of a limit are nearer
+ATTEMPTS_MOST = 50                      # kept of a source and account
+BUSY_SECONDS = 0.5                      # the wait for another monitor's transaction
+CLOSE_SECONDS = 0.1                     # the wait for our own, at the end
+LOCKED_SECONDS = 15                     # of a lock, until one goes on without the store
+ASIDE_SECONDS = 5 * MINUTE              # that a file was set aside is told so long
+LEASE_SECONDS = TOTAL_SECONDS + 2       # a claim to a request ends by itself, should we die
+LOOK_SECONDS, LEASE_LOOK = 2, 0.5       # between two looks at the store: usually, and for a reply
+SKEW_SECONDS = 60                       # clocks of machines that share a home may differ so much
 TEXT_MOST = 200                         # characters of any text from outside
 
+WIDTH_MOST = 1000                       # cells of a line
 KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
 NOTICE_SECONDS = 4                      # an answer to a key stays in the hint's row
 
@@ -127,7 +150,6 @@ MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all other
 PACE_FOLDER = '~/.claude-pace-maker'
 PACE_SECONDS, PACE_ABSENT_SECONDS = 2, 60       # between two looks: where it is installed, or not
 PACE_STALE_SECONDS = 300                # a reset longer ago than this tells of a stale window
-PACE_AGREE_SECONDS = 60                 # resets of one account differ by less
 PACE_SHOW_SECONDS = 5                   # its deviation moves by a tenth in 18 seconds
 LOG_MOST = 16 << 20                     # bytes of a log that are read
 # What config.json may hold and what Pace Maker takes where it does not.
@@ -318,7 +340,7 @@ def terminal_size(fallback):
 
     def given(name, otherwise):
         text = os.environ.get(name, '')
-        return min(int(text), 1000) if text.isdigit() and int(text) else otherwise
+        return min(int(text), WIDTH_MOST) if text.isdigit() and int(text) else otherwise
     return given('COLUMNS', size[0]), given('LINES', size[1])
 
 
@@ -347,7 +369,7 @@ class Span(NamedTuple):
 ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x1b\\\\|\x9c|$)'
                      '|\x1b[ -/]*[0-~]?', re.DOTALL)
 UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
-SECRET = re.compile(r'\bsk-(ant|lf)-[\w-]{8,}')    # a key or token, wherever it may come from
+SECRET = re.compile(r'sk-(ant|lf)-[\w-]{8,}')      # a key or token, wherever it may come from
 UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrogates, unknowns
 MARKS = ('Mn', 'Me')
 PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
@@ -356,7 +378,7 @@ PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
 ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-', '▎': '-', '▏': '-',
          '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
          '…': '~', '⚠': '!', '↑': '^', '↓': 'v', '←': '<', '→': '>', '✓': '+', '▸': '>',
-         '↳': '`',
+         '↳': '`', '✗': 'x',
          '═': '=', '▁': '_', '▂': '.', '▃': ':', '▄': '-', '▅': '=', '▆': '+', '▇': '*'}
 
 
@@ -466,6 +488,11 @@ def ascii_text(text):
     return ''.join(char if char < '\x7f' else stand_in(char) for char in text)
 
 
+def ascii_line(line):
+    """The same line in ASCII."""
+    return tuple(Span(ascii_text(text), role) for text, role in line)
+
+
 # ---- 4. Model ----------------------------------------------------------------------------------
 
 class Failure(NamedTuple):
@@ -506,7 +533,7 @@ class Usage(NamedTuple):
     """A reply of the usage endpoint."""
     limits: Tuple[Limit, ...]
     spend: Optional[Spend]
-    via: str = ''                   # whose request it was, if not ours
+    via: str = ''                   # whose reply it was, if not to one of our monitors
 
 
 class Account(NamedTuple):
@@ -641,6 +668,7 @@ class Snapshot(NamedTuple):
     usage: Known = Known()      # Usage
     pace_maker: Known = Known()     # PaceMaker, None where it is not installed
     console: Known = Known()    # Console
+    store: Known = Known()      # why it is not shared with other monitors, '' where it is
 
 
 def absorb(snapshot, reading):
@@ -787,7 +815,8 @@ def parse_usage(document):
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'usage is no object')
     windows = {key: document.get(key) for key in LIMITS}
-    windows.update((key, value) for key, value in document.items() if is_window(key, value))
+    windows.update((clean(key) or 'other', value) for key, value in document.items()
+                   if is_window(key, value))
     limits = {}
     for key, value in windows.items():
         limits[key] = parse_window(key, mapping(value, key))
@@ -900,6 +929,32 @@ def parse_login(document):
     return Login(token, expires / 1000 if known else None,
                  Account(badges=badges_of(login.get('subscriptionType')),
                          tier=text(login.get('rateLimitTier'))))
+
+
+def parse_status(document):
+    """(a document like a usage reply's, the model's name) of what Claude Code tells its status
+    line. Whatever is odd of it is left out, for a status line must never break the prompt."""
+    document = document if isinstance(document, dict) else {}
+    rates, model = document.get('rate_limits'), document.get('model')
+    windows = {}
+    for key in LIMITS if isinstance(rates, dict) else ():
+        try:
+            window = mapping(rates.get(key), key)
+            told = {'utilization': number(window.get('used_percentage'), key),
+                    'resets_at': moment(window.get('resets_at'), key)}
+        except SourceError:
+            continue
+        if told['utilization'] is not None:
+            windows[key] = told
+    return windows, text(model.get('display_name')) if isinstance(model, dict) else ''
+
+
+def parse_stored(body, parse):
+    """`parse(document)` of a stored reply; None if it is none, whoever wrote it."""
+    try:
+        return parse(json.loads(body))
+    except (SourceError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError):
+        return None
 
 
 def parse_pace_config(document):
@@ -1104,6 +1159,60 @@ def parse_cost_report(rows):
     return by_day, by_workspace
 
 
+class PackedMonth(NamedTuple):
+    """What a poll of the Console brought, as it is stored; `unpacked_month` has it back."""
+    month: str              # '2026-11'
+    names: Optional[Any]    # (organization, one's address or None, {workspace id: name})
+    days: dict              # of those that may still change: day -> DayCosts
+    costs: Optional[Any]    # of parse_cost_report
+    failures: Any           # Failures of parts
+    failed: Any             # the days among these
+
+
+def packed_table(table):
+    """{(name, currency): Decimal} as values of JSON."""
+    return [[name, currency, str(cents)] for (name, currency), cents in table.items()]
+
+
+def unpacked_table(rows):
+    """The table of `packed_table`. ValueError and the like for all else, as of what follows."""
+    from decimal import Decimal
+    table = {(known_text(name), known_text(currency)): Decimal(known_text(cents))
+             for name, currency, cents in rows}
+    if not all(cents.is_finite() for cents in table.values()):
+        raise ValueError('no amount')
+    return table
+
+
+def known_text(value):
+    """A text that was clean when it was stored. ValueError if it is none."""
+    if not isinstance(value, str):
+        raise ValueError('no text')
+    return clean(value)
+
+
+def unpacked_day(tables):
+    return DayCosts(*map(unpacked_table, tables))
+
+
+def unpacked_month(document):
+    """The PackedMonth in its JSON form."""
+    month, names, days, costs, failures, failed = document
+    if names is not None:
+        organization, you, workspaces = names
+        names = (known_text(organization), None if you is None else known_text(you),
+                 {key: known_text(name) for key, name in workspaces.items()})
+    failures = [Failure(code, known_text(detail)) for code, detail, _ in failures]
+    if not all(failure.code in CONSOLE_ERRORS for failure in failures):
+        raise ValueError('no failure')
+    if costs is not None:
+        by_day, by_workspace = map(unpacked_table, costs)
+        costs = by_day, by_workspace
+    return PackedMonth(
+        known_text(month), names, {day: unpacked_day(tables) for day, tables in days.items()},
+        costs, failures, list(map(known_text, failed)))
+
+
 def parse_admin_key(document, env):
     """The Admin API key of the environment, else of the credentials document.
 
@@ -1191,12 +1300,28 @@ def status(known, now):
 
 
 class Attempt(NamedTuple):
-    """One request that was made, and how it ended."""
+    """One request that was made, and what came of it."""
     source: str
-    token: str                              # a fingerprint
+    token: str                              # a fingerprint; '' of a reply that another got
     at: float                               # when its reply, or failure, came
     code: str                               # 'ok' or a code of ERRORS
     retry_after: Optional[float] = None     # seconds
+    detail: str = ''                        # of the failure
+    moved: bool = True                      # the numbers are not those of the reply before
+    reset_at: Optional[float] = None        # the next reset of a limit, by this reply
+
+
+class Pace(NamedTuple):
+    """How often a source is asked: seconds while its numbers move and while they do not."""
+    base: float
+    most: float
+    jitter: float = 0.0                     # a fraction of them, either way
+    wary: float = 0.0                       # at least, while a 429 is not long ago
+
+
+PACES = {'usage': Pace(USAGE_SECONDS, USAGE_MOST, JITTER, WARY_SECONDS),
+         'profile': Pace(PROFILE_SECONDS, PROFILE_SECONDS),
+         'console': Pace(CONSOLE_SECONDS, CONSOLE_SECONDS)}
 
 
 class Plan(NamedTuple):
@@ -1205,39 +1330,124 @@ class Plan(NamedTuple):
     free_at: float      # earliest, if somebody asks for it
 
 
-def next_poll(history, source, token, interval, now):
-    """The Plan that follows from the Attempts so far, oldest first.
+def next_poll(history, source, token, pace, now, fed_at=None):
+    """The Plan that follows from the Attempts of all monitors so far, oldest first.
 
-    A reply is good for `interval` seconds; failures double the wait from RETRY_SECONDS to
-    RETRY_MOST; a token without the scope is not tried again; a new token is tried at once. No
-    more than BUDGET requests in any BUDGET_SECONDS, and none during the block after a 429.
+    Failures double the wait from RETRY_SECONDS to RETRY_MOST; a token without the scope is not
+    tried again; a new token is tried at once. No more than BUDGET requests in any BUDGET_SECONDS,
+    none during the block after a 429, and few for a while after that. `fed_at` is when Claude
+    Code's status line last told usage.
     """
-    history = [attempt for attempt in history if attempt.at <= now]     # the clock was set back
+    # What is further ahead was noted before the clock was set back.
+    history = [attempt for attempt in history if attempt.at <= now + SKEW_SECONDS]
     own = [attempt for attempt in history if attempt.source == source]
-    last = own[-1] if own else None
-    ours = [attempt for attempt in own if attempt.token == token]
-    free_at = block_end(history, token)
+    failed = since_success(own)
+    failed_so = [attempt for attempt in failed if attempt.token == token]
+    free_at, due = block_end(history, token), 0.0
     if len(own) >= BUDGET:
         free_at = max(free_at, own[-BUDGET].at + BUDGET_SECONDS)
-    if last is None or (last.code != 'ok' and last.token != token):
-        due = 0.0
-    elif last.code == 'ok':
-        due = last.at + interval
-    else:
-        due = last.at + doubled(RETRY_SECONDS, len(since_success(own)), RETRY_MOST)
-    if ours and ours[-1].code == 'forbidden_scope':
+    if failed_so:
+        due = failed_so[-1].at + doubled(RETRY_SECONDS, len(failed_so), RETRY_MOST)
+    elif own and not failed:
+        due = reply_end(own, pace, fed_at)
+    if failed_so and failed_so[-1].code == 'forbidden_scope':
         due = free_at = float('inf')
-    return Plan(max(due, free_at), free_at)
+    return Plan(max(due, free_at, wary_until(history, own, token, pace)), free_at)
+
+
+def reply_end(own, pace, fed_at):
+    """Until when the last of a source's Attempts is good enough, by how the numbers move.
+
+    The jitter comes from the time of the reply, so all monitors reckon with the same.
+    """
+    last, replies = own[-1], [attempt for attempt in own if attempt.code == 'ok']
+    still = next((count for count, attempt in enumerate(reversed(replies)) if attempt.moved),
+                 len(replies))
+    seconds = min(pace.base * SLOWING ** still, pace.most)
+    due = last.at + seconds * (1 + pace.jitter * (2 * (last.at * 0.618034 % 1) - 1))
+    if fed_at is not None:
+        due = max(due, min(fed_at + seconds, last.at + FED_SECONDS))
+    if last.reset_at is not None:
+        due = min(due, last.reset_at + RESET_SECONDS)
+    return due
+
+
+def wary_until(history, own, token, pace):
+    """The earliest next request of a source where a 429 is not long over; 0.0 where none is."""
+    blocks = [attempt for attempt in history
+              if attempt.token == token and attempt.code == 'rate_limited']
+    if not blocks:
+        return 0.0
+    last = max(blocks[-1].at, own[-1].at if own else 0.0)
+    is_wary = last <= blocks[-1].at + min(blocks[-1].retry_after or 0, BLOCK_MOST) + WARY_SPAN
+    return last + pace.wary if is_wary else 0.0
+
+
+def joined(*histories):
+    """One history out of several, oldest first: each request once, of each source the last."""
+    unique = {attempt[:3]: attempt for history in histories for attempt in history}
+    ordered = sorted(unique.values(), key=lambda attempt: attempt.at)
+    sources = [attempt.source for attempt in ordered]
+    return tuple(attempt for index, attempt in enumerate(ordered)
+                 if sources[index:].count(attempt.source) <= ATTEMPTS_MOST)
+
+
+def has_moved(old, new):
+    """Whether two replies tell different numbers; their resets jitter by fractions of a second."""
+    if not (isinstance(old, Usage) and isinstance(new, Usage)):
+        return True
+
+    def told(usage):
+        return [(limit.id, limit.used, limit.resets_at is None) for limit in usage.limits]
+    resets = zip(*([limit.resets_at or 0 for limit in usage.limits] for usage in (old, new)))
+    return told(old) != told(new) or old.spend != new.spend or any(
+        abs(before - after) > AGREE_SECONDS for before, after in resets)
+
+
+def next_reset(value, now):
+    """The time of the next reset that a Usage tells of; None if it tells of none."""
+    limits = value.limits if isinstance(value, Usage) else ()
+    return min((limit.resets_at for limit in limits if (limit.resets_at or 0) > now), default=None)
+
+
+def further(known, told):
+    """Of two reports of one limit the one that is further on.
+
+    Use only rises until its window resets, and a session that has been idle tells old numbers.
+    """
+    if known is None or None in (known.resets_at, told.resets_at):
+        return told
+    if abs(known.resets_at - told.resets_at) <= AGREE_SECONDS:
+        return max(told, known, key=lambda limit: limit.used)
+    return max(told, known, key=lambda limit: limit.resets_at)
+
+
+def latest_usage(known):
+    """The Usage that two replies make up, {'usage' and 'statusline': (at, Usage)}, or None."""
+    at, usage = known.get('usage', (0.0, None))
+    fed_at, feed = known.get('statusline', (0.0, None))
+    return fed_usage(usage, feed) if feed and fed_at > at else usage
+
+
+def fed_usage(usage, feed):
+    """A Usage with the windows that Claude Code's status line told since, where there are any."""
+    fed = {limit.id: limit for limit in feed.limits}
+    fed.update((limit.id, further(limit, fed[limit.id]) if limit.id in fed else limit)
+               for limit in (usage.limits if usage else ()))
+    return Usage(tuple(sorted(fed.values(), key=rank)), usage and usage.spend, 'Claude Code')
 
 
 def block_end(history, token):
     """When the block ends that the service put on the token with its latest 429s; 0.0 if none."""
-    failed = since_success([attempt for attempt in history if attempt.token == token])
-    blocks = [attempt for attempt in failed if attempt.code == 'rate_limited']
-    if not blocks:
-        return 0.0
-    told = min(blocks[-1].retry_after or 0, BLOCK_MOST)
-    return blocks[-1].at + max(told, doubled(BLOCK_SECONDS, len(blocks), BLOCK_MOST))
+    ends = [0.0]
+    for source in PACES:
+        blocks = [attempt for attempt in since_success(
+            [attempt for attempt in history if (attempt.source, attempt.token) == (source, token)])
+            if attempt.code == 'rate_limited']
+        if blocks:
+            told = min(blocks[-1].retry_after or 0, BLOCK_MOST)
+            ends.append(blocks[-1].at + max(told, doubled(BLOCK_SECONDS, len(blocks), BLOCK_MOST)))
+    return max(ends)
 
 
 def since_success(attempts):
@@ -1395,7 +1605,7 @@ def same_account(ours, theirs):
         ends = [next((limit.resets_at for limit in usage.limits if limit.id == key), None)
                 for usage in (ours, theirs)]
         return ends[0] == ends[1] or (
-            None not in ends and abs(ends[0] - ends[1]) <= PACE_AGREE_SECONDS)
+            None not in ends and abs(ends[0] - ends[1]) <= AGREE_SECONDS)
     return all(map(agree, ('five_hour', 'seven_day')))
 
 
@@ -1691,6 +1901,7 @@ def are_old(stamps, now):
     return not newest <= now < newest + FILE_SECONDS
 
 
+@functools.lru_cache(maxsize=16)
 def fingerprint(token):
     """What stands for a token wherever it is only compared."""
     import hashlib
@@ -1755,6 +1966,7 @@ class Api:
         self.url, self.seconds = url, seconds
         self.manager = None
         self.skew = 0               # seconds that the server's clock is ahead of ours
+        self.took = None            # seconds of the last request
         self.sockets = []
         self.late = False
 
@@ -1765,7 +1977,7 @@ class Api:
         """
         urllib3 = load_urllib3()
         from http.client import HTTPException
-        self.late = False
+        self.late, began = False, time.perf_counter()
         timer = threading.Timer(self.seconds, self.cut)
         timer.daemon = True
         timer.start()
@@ -1778,6 +1990,7 @@ class Api:
             if not self.late:
                 raise
         finally:
+            self.took = time.perf_counter() - began
             timer.cancel()
             self.close()
         if self.late:
@@ -1926,6 +2139,16 @@ NETWORK_FAILURES = (
 )
 
 
+# Of these the service never heard: another monitor, behind another proxy, may do better.
+UNSENT = ('unknown host', 'connection refused', 'the host is out of reach',
+          'the proxy does not connect')
+
+
+def was_sent(attempt):
+    """Whether the service may know of an Attempt."""
+    return attempt.code != 'tls' and attempt.detail not in UNSENT
+
+
 def network_error(error):
     """The SourceError for an exception out of urllib3, in fixed words: its own may tell much."""
     names = set()
@@ -2065,11 +2288,16 @@ def way_to_open(header, has_wal, has_shm):
     return 'mode=ro&readonly_shm=1' if has_shm else 'copy'
 
 
+def sqlite_uri(path, how):
+    """The URI of a file for SQLite. Here because urllib.parse costs the status line 2 ms."""
+    plain = b'/-_.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
+    return 'file:%s?%s' % (''.join(chr(byte) if byte in plain else '%%%02X' % byte
+                                   for byte in os.fsencode(os.path.abspath(path))), how)
+
+
 def query(sqlite3, path, how, read):
     """`read(connection)` on the file opened with the URI parameters `how`."""
-    from urllib.parse import quote
-    connection = sqlite3.connect('file:%s?%s' % (quote(os.fsencode(path)), how), uri=True,
-                                 timeout=1, isolation_level=None)
+    connection = sqlite3.connect(sqlite_uri(path, how), uri=True, timeout=1, isolation_level=None)
     connection.text_factory = functools.partial(str, encoding='utf-8', errors='replace')
     try:
         return read(connection)
@@ -2161,6 +2389,319 @@ def read_log_errors(path, seen):
     seen[path] = start + len(data), times
 
 
+class Store:
+    """Our own SQLite file, the only thing we ever write: what all monitors of a user share.
+
+    It has a rollback journal, for home directories are on NFS, and is opened for each transaction
+    only. Accounts and tokens are known by fingerprints; no secret ever gets here. A file that
+    cannot be used costs the sharing, never the numbers: every method raises SourceError then.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.path = folder, os.path.join(folder, 'store.db')
+        self.aside = ''             # the new name of a malformed file
+        self.using = threading.Lock()
+
+    def close(self):
+        """Let a transaction that is under way end, and none begin any more: the process ends."""
+        self.using.acquire(timeout=CLOSE_SECONDS)
+
+    def recall(self, account, token, now):
+        """({source: (at, body)}, Attempts): the account's last replies, and `attempts_in`."""
+        def work(db):
+            replies = db.execute('SELECT source, at, body FROM replies WHERE account = ?',
+                                 (account,)).fetchall()
+            return {source: (at, body) for source, at, body in replies
+                    if is_moment(at)}, attempts_in(db, account, token)
+        return self.use(work, now)
+
+    def claim(self, source, account, token, is_due, now):
+        """Until when the next request is ours to make; None where it is another monitor's, or
+        `is_due(attempts)` is not true."""
+        def may(db):
+            held = db.execute('SELECT until FROM leases WHERE source = ? AND account = ? '
+                              "AND typeof(until) = 'real'", (source, account)).fetchone()
+            # A lease that ends too late is of before the clock was set back.
+            is_held = held and now < held[0] <= now + LEASE_SECONDS + SKEW_SECONDS
+            return not is_held and is_due(attempts_in(db, account, token))
+
+        def work(db):
+            if not may(db):
+                return None
+            db.execute('REPLACE INTO leases VALUES (?, ?, ?)',
+                       (source, account, now + LEASE_SECONDS))
+            return now + LEASE_SECONDS
+        # Those that wait for another monitor's reply do not lock the file each time they look.
+        return self.use(work, now, writes=True) if self.use(may, now) else None
+
+    def renew(self, source, account, lease, now):
+        """The lease, longer; while a request consists of many."""
+        def work(db):
+            db.execute('UPDATE leases SET until = ? WHERE source = ? AND account = ? AND '
+                       'until = ?', (now + LEASE_SECONDS, source, account, lease))
+            return now + LEASE_SECONDS
+        return self.use(work, now, writes=True)
+
+    def release(self, source, account, lease, now):
+        """End the lease on a request that was not made."""
+        self.use(lambda db: end_lease(db, source, account, lease), now, writes=True)
+
+    def settle(self, account, attempt, lease, body, limits, now):
+        """Note an Attempt, the reply that it got, if any, and its limits; end the lease."""
+        def work(db):
+            key = attempt.source, account
+            end_lease(db, *key, lease)
+            db.execute('INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+                       (account,) + attempt)
+            db.execute('DELETE FROM attempts WHERE source = ? AND account = ? AND rowid NOT IN '
+                       '(SELECT rowid FROM attempts WHERE source = ? AND account = ? '
+                       'ORDER BY at DESC LIMIT ?)', key + key + (ATTEMPTS_MOST,))
+            if body is not None:
+                db.execute('REPLACE INTO replies VALUES (?, ?, ?, ?)', key + (attempt.at, body))
+            add_samples(db, account, limits, attempt.at)
+        self.use(work, now, writes=True)
+
+    def feed(self, account, body, limits, now):
+        """Note what Claude Code's status line tells of an account."""
+        def work(db):
+            db.execute('REPLACE INTO replies VALUES (?, ?, ?, ?)',
+                       ('statusline', account, now, body))
+            add_samples(db, account, limits, now)
+        self.use(work, now, writes=True)
+
+    def days(self, account, now):
+        """{day: body} of the days that are kept for good."""
+        return dict(self.use(lambda db: db.execute(
+            'SELECT day, body FROM days WHERE account = ?', (account,)).fetchall(), now))
+
+    def keep_days(self, account, days, now):
+        """Keep {day: body} for good."""
+        rows = [(account, day, body) for day, body in days.items()]
+        self.use(lambda db: db.executemany('REPLACE INTO days VALUES (?, ?, ?)', rows) and None,
+                 now, writes=True)
+
+    def touch(self, now):
+        """See whether the file can be written."""
+        self.use(lambda db: None, now, writes=True)
+
+    def count(self, now):
+        """How many samples there are."""
+        return self.use(lambda db: db.execute('SELECT count(*) FROM samples').fetchone()[0], now)
+
+    def use(self, work, now, writes=False):
+        """`work(connection)` in one transaction. SourceError locked, forbidden or malformed."""
+        import sqlite3
+        try:
+            with self.using:
+                return self.use_file(sqlite3, work, now, writes)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise SourceError(store_failure(error), '%s: %s' % (self.path, clean(str(error))))
+        except OSError as error:
+            raise SourceError('forbidden', '%s: %s' % (self.folder, error.strerror))
+
+    def use_file(self, sqlite3, work, now, writes):
+        """The same; a malformed file is set aside, and a new one takes its place."""
+        inode = self.prepare()
+        try:
+            return self.transact(sqlite3, work, now, writes)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if store_failure(error) != 'malformed':
+                raise
+            self.set_aside(inode, now)
+        self.prepare()
+        return self.transact(sqlite3, work, now, writes)
+
+    def prepare(self):
+        """Have a private folder and file, the latter perhaps empty; return the file's inode.
+
+        Never by a link, which somebody else may have laid.
+        """
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        found = os.lstat(self.folder)
+        if not stat.S_ISDIR(found.st_mode):
+            raise OSError(0, 'it is no directory, but perhaps a link')
+        if not WINDOWS and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+            raise OSError(0, 'others may write there')
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
+        found = os.lstat(self.path)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(0, 'store.db is no regular file')
+        if not WINDOWS and found.st_mode & 0o077:
+            os.chmod(self.path, 0o600)
+        return found.st_ino
+
+    def transact(self, sqlite3, work, now, writes):
+        """The value of one transaction, in a file that has its tables then."""
+        db = sqlite3.connect(sqlite_uri(self.path, 'mode=rw'), uri=True, timeout=BUSY_SECONDS,
+                             isolation_level=None)
+        try:
+            db.execute('PRAGMA synchronous = NORMAL')
+            db.execute('BEGIN IMMEDIATE' if writes else 'BEGIN')
+            if not version_of(db):
+                db.execute('COMMIT')
+                db.execute('BEGIN IMMEDIATE')
+                self.create(sqlite3, db)
+            if version_of(db) > STORE_VERSION:
+                raise SourceError('forbidden', self.path + ': it is from a newer version')
+            if writes:
+                set_back(db, now)
+            value = work(db)
+            db.execute('COMMIT')
+            return value
+        finally:
+            db.close()
+
+    def create(self, sqlite3, db):
+        """Make the tables, unless another monitor just has."""
+        if version_of(db):
+            return
+        if db.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]:
+            raise sqlite3.DatabaseError('malformed: the tables are not ours')
+        for statement in SCHEMA:
+            db.execute(statement)
+
+    def set_aside(self, inode, now):
+        """Give a malformed file and its journal another name, unless another monitor has."""
+        name = '%s.malformed-%s-%d' % (
+            self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(now)), os.getpid())
+        try:
+            if os.lstat(self.path).st_ino != inode or os.path.lexists(name):
+                return
+            if os.path.lexists(self.path + '-journal'):
+                os.rename(self.path + '-journal', name + '-journal')
+            os.rename(self.path, name)
+            self.aside = name
+        except FileNotFoundError:
+            pass                        # another monitor was quicker
+
+
+# What SQLite says, and the code for it; all else, such as a full disk, is `forbidden`.
+STORE_FAILURES = {'locked': 'locked', 'malformed': 'malformed', 'not a database': 'malformed',
+                  'no such': 'malformed', 'has no column': 'malformed',
+                  'unsupported file format': 'malformed', 'decode': 'malformed'}
+SCHEMA = (
+    'CREATE TABLE replies (source TEXT, account TEXT, at REAL, body TEXT, '
+    'PRIMARY KEY (source, account))',
+    'CREATE TABLE attempts (account TEXT, source TEXT, token TEXT, at REAL, code TEXT, '
+    'retry_after REAL, detail TEXT, moved INTEGER, reset_at REAL)',
+    'CREATE TABLE leases (source TEXT, account TEXT, until REAL, PRIMARY KEY (source, account))',
+    'CREATE TABLE series (id INTEGER PRIMARY KEY, account TEXT, name TEXT, '
+    'UNIQUE (account, name))',
+    'CREATE TABLE samples (series INTEGER, at INTEGER, used REAL, resets_at INTEGER, '
+    'PRIMARY KEY (series, at)) WITHOUT ROWID',
+    'CREATE TABLE days (account TEXT, day TEXT, body TEXT, PRIMARY KEY (account, day))',
+    'PRAGMA user_version = %d' % STORE_VERSION,
+)
+
+
+def store_failure(error):
+    """The code of ERRORS for an exception of sqlite3."""
+    return next((code for sign, code in STORE_FAILURES.items() if sign in str(error)),
+                'forbidden')
+
+
+def version_of(db):
+    return db.execute('PRAGMA user_version').fetchone()[0]
+
+
+def end_lease(db, source, account, lease):
+    """End a lease, unless it has expired and is another monitor's now."""
+    db.execute('DELETE FROM leases WHERE source = ? AND account = ? AND until = ?',
+               (source, account, lease))
+
+
+def attempts_in(db, account, token):
+    """The Attempts of an account, and those that were told to wait with a token, oldest first."""
+    rows = db.execute('SELECT source, token, at, code, retry_after, detail, moved, reset_at '
+                      "FROM attempts WHERE account = ? OR token = ? AND code = 'rate_limited' "
+                      'ORDER BY at',
+                      (account, token)).fetchall()
+    return tuple(Attempt(*row) for row in rows if is_attempt(*row))
+
+
+def is_attempt(source, token, at, code, retry_after, detail, moved, reset_at):
+    """Whether a row is an Attempt, whatever has become of the file."""
+    return (is_moment(at) and (code == 'ok' or code in ERRORS)
+            and all(isinstance(words, str) for words in (source, token, detail))
+            and (retry_after is None or isinstance(retry_after, float) and retry_after >= 0)
+            and (reset_at is None or is_moment(reset_at)))
+
+
+def is_moment(value):
+    """Whether a value of a row can be epoch seconds."""
+    return isinstance(value, float) and 0 <= value <= TIME_MOST
+
+
+def add_samples(db, account, limits, at):
+    """Note how much of each Limit is used; forget what is too old."""
+    for limit in limits:
+        values = {'account': account, 'name': limit.id, 'at': int(at), 'used': limit.used,
+                  'resets_at': limit.resets_at and int(limit.resets_at), 'apart': SAMPLE_SECONDS}
+        db.execute('INSERT OR IGNORE INTO series (account, name) VALUES (:account, :name)',
+                   values)
+        db.execute('INSERT INTO samples SELECT id, :at, :used, :resets_at FROM series '
+                   'WHERE account = :account AND name = :name AND NOT EXISTS '
+                   '(SELECT 1 FROM samples WHERE series = id AND at > :at - :apart)', values)
+    db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) AND at < ?',
+               (at - SAMPLES_SECONDS,))
+
+
+def set_back(db, now):
+    """Where the clock was set back, move what was noted in its future back with it."""
+    latest, = db.execute("SELECT max(at) FROM (SELECT at FROM attempts UNION ALL "
+                         "SELECT at FROM replies) WHERE typeof(at) = 'real'").fetchone()
+    if latest and latest > now + SKEW_SECONDS:
+        for table in ('attempts', 'replies'):
+            db.execute('UPDATE %s SET at = at - ?' % table, (latest - now,))
+        db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) AND at > ?',
+                   (now,))
+
+
+def account_key(identity, env):
+    """What an account is known by in the store. Not its token, which changes every few hours."""
+    return fingerprint(identity.uuid if identity and identity.uuid
+                       else os.path.abspath(config_path(env, '.credentials.json')))
+
+
+def store_folder(env):
+    """The folder of the store."""
+    return env.get('CLAUDE_USAGE_DIR') or os.path.expanduser(STORE_FOLDER)
+
+
+def storable(document):
+    """A reply as the text that is stored."""
+    return SECRET.sub('[secret]', json.dumps(document))
+
+
+def feed_store(store, account, document, now):
+    """Store what the status line tells, and return the Usage that is known now, None if nothing.
+
+    What every session of the same account told before is compared, so that one that has been
+    idle does not take the numbers back. SourceError where there is no store.
+    """
+    replies = store.recall(account, '', now)[0]
+    known = {source: (replies[source][0], parse_stored(replies[source][1], parse_usage))
+             for source in ('usage', 'statusline') if source in replies}
+    usage, feed = latest_usage(known), parse_usage(document)
+    old = {limit.id: limit for limit in usage.limits} if usage else {}
+    feed = feed._replace(limits=tuple(further(old.get(limit.id), limit) for limit in feed.limits))
+    told_at, told = known.get('statusline', (0.0, None))
+    if feed.limits and told:            # a window that it leaves out is as it was
+        names = [limit.id for limit in feed.limits]
+        feed = feed._replace(limits=feed.limits + tuple(
+            limit for limit in told.limits if limit.id not in names))
+    is_news = not told or feed.limits != told.limits or not 0 <= now - told_at < QUIET_SECONDS
+    if feed.limits and is_news:
+        windows = {limit.id: {'utilization': limit.used, 'resets_at': limit.resets_at}
+                   for limit in feed.limits}
+        store.feed(account, json.dumps(windows), feed.limits, now)
+        known['statusline'] = now, feed
+    return latest_usage(known)
+
+
 class Admin:
     """The Admin API, asked with one key. Owns an Api for each request that runs at a time."""
 
@@ -2223,6 +2764,130 @@ class Admin:
                     stopped.set()       # not before: another worker's end must not be told first
 
 
+class Finding(NamedTuple):
+    """A line of --doctor: something that is as it should be, or not."""
+    is_good: bool
+    place: str
+    words: str
+
+
+def short_path(path):
+    """A path as it is shown, with `~` for the home directory."""
+    home = os.path.expanduser('~')
+    return clean('~' + path[len(home):] if path.startswith(home + os.sep) else path)
+
+
+def find_versions():
+    """The Findings about the versions of what is used."""
+    import platform
+    import sqlite3
+    yield Finding(True, 'claude-usage ' + __version__, 'Python %s, SQLite %s, %s.' % (
+        platform.python_version(), sqlite3.sqlite_version, platform.system()))
+    try:
+        yield Finding(True, 'urllib3', load_urllib3().__version__ + '.')
+    except SourceError as error:
+        yield Finding(False, 'urllib3', error.failure.detail + '.')
+
+
+def find_logins(env, now):
+    """The Findings about every place where a Claude Code login may be, and whose it is."""
+    for store in LOGIN_STORES:
+        place = short_path(config_path(env, '.credentials.json'))
+        if store is login_in_keychain:
+            place = 'Keychain, Claude Code-credentials'
+        try:
+            document = store(env)
+            is_good, words = login_state(document, parse_login(document), now)
+            yield Finding(is_good, place, words)
+        except SourceError as error:
+            yield Finding(False, place, message(error.failure, None, now))
+    token = env.get('CLAUDE_CODE_OAUTH_TOKEN')
+    yield Finding(bool(token), 'CLAUDE_CODE_OAUTH_TOKEN', 'set; it cannot read usage.' if token
+                  else 'not set, nor needed where there is a login.')
+    place = short_path(config_path(env, '.claude.json'))
+    try:
+        account = parse_identity(read_json(config_path(env, '.claude.json'), 'identity'))
+    except SourceError as error:
+        yield Finding(False, place, message(error.failure, None, now))
+        return
+    yield Finding(bool(account), place, ', '.join(filter(None, (
+        account.email, account.organization))) + '.' if account else
+        'tells no account. Run `claude` to log in.')
+
+
+def login_state(document, login, now):
+    """(whether a Login can read usage, what there is to say of it)."""
+    scopes = document['claudeAiOauth'].get('scopes')
+    scopes = [text(scope) for scope in scopes] if isinstance(scopes, list) else []
+    if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
+        return False, message(Failure('token_expired'), None, now)
+    if scopes and 'user:profile' not in scopes:
+        return False, message(Failure('forbidden_scope'), None, now)
+    expiry = 'no expiry told' if login.expires_at is None else 'expires in %s (%s)' % (
+        countdown(login.expires_at - now), clock_text(login.expires_at, now))
+    return True, '%s, scopes %s.' % (expiry, ' '.join(scopes) or 'not told')
+
+
+def find_admin_keys(env):
+    """The Findings about both places of an Admin API key."""
+    path = config_path(env, '.credentials.json')
+    try:
+        document = read_json(path, 'credentials')
+    except SourceError:
+        document = None
+    for place, arguments in (('ANTHROPIC_ADMIN_API_KEY', (None, env)),
+                             (short_path(path) + ', adminApiKey', (document, {}))):
+        try:
+            parse_admin_key(*arguments)
+            yield Finding(True, place, 'set.')
+        except SourceError as error:
+            yield Finding(False, place, 'not set; only Console mode needs it.'
+                          if error.failure.code == 'no_credentials'
+                          else message(error.failure, None, 0, CONSOLE_ERRORS))
+
+
+def find_network(url, env):
+    """The Findings about the proxy and the certificates for an address."""
+    proxy = proxy_of(url)
+    host = proxy.rpartition('@')[2].split('://')[-1] if proxy else 'none'
+    yield Finding(True, 'Proxy', clean(host) + '.')
+    given = [name for name in ('SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE',
+                               'NODE_EXTRA_CA_CERTS') if env.get(name)]
+    for name in given:
+        is_there = os.access(env[name], os.R_OK)
+        yield Finding(is_there, name, short_path(env[name]) + (
+            '.' if is_there else ' cannot be read. Correct or unset it.'))
+    if not given:
+        yield Finding(True, 'Certificates', "the system's.")
+
+
+def find_console(url, env, now):
+    """The Finding about the Admin API, which is asked for the organization's name."""
+    try:
+        document = read_json(config_path(env, '.credentials.json'), 'credentials')
+    except SourceError:
+        document = None
+    try:
+        admin = Admin(url, parse_admin_key(document, env))
+        name = text(mapping(admin.get('me'), 'organization').get('name'))
+        return Finding(True, 'Console mode', '%s answered in %.2f s.' % (
+            name, admin.apis[0].took))
+    except SourceError as error:
+        return Finding(False, 'Console mode', message(error.failure, None, now, CONSOLE_ERRORS))
+
+
+def find_store(store, now):
+    """The Finding about our own file."""
+    place = short_path(store.path)
+    try:
+        count = store.count(now)
+        return Finding(True, place, '%d KiB, %d samples.' % (
+            os.path.getsize(store.path) // 1024, count))
+    except SourceError as error:
+        return Finding(False, place, STORE_TROUBLE[error.failure.code].format(
+            error.failure.detail))
+
+
 # ---- 8. Pollers --------------------------------------------------------------------------------
 
 class Poller(threading.Thread):
@@ -2237,31 +2902,38 @@ class Poller(threading.Thread):
         super().__init__(daemon=True)
         self.inbox, self.clock = inbox, clock
         self.asked, self.asked_at = threading.Event(), float('inf')
+        self.patience = None        # seconds, where one reply is enough: so old it may be
         self.wanted = True          # its mode is the one shown
         self.told = {}
 
-    def once(self, asked):
-        """Ask what is due, all that may be if `asked`; return the seconds to wait then."""
+    def once(self):
+        """Ask what is due; return the seconds to wait then."""
         raise NotImplementedError
 
     def look(self):
         """Tell what is known without any wait, for the first frame."""
 
-    def ask_now(self, at):
-        """Have what is possible asked at once; a request that is under way then serves as well."""
-        self.asked_at = at
+    def ask_now(self, at, patience=None):
+        """Have it asked as soon as possible; a reply to a request that is under way serves too.
+
+        With `patience` just this once, and not if the last reply is younger.
+        """
+        self.asked_at, self.patience = at, patience
         self.asked.set()
+
+    def close(self):
+        """Leave nothing half done: the process ends."""
 
     def run(self):
         wait = 0
         while True:
-            asked = self.asked.wait(wait)
+            self.asked.wait(wait)
             self.asked.clear()
             if not self.wanted:
                 wait = None
                 continue
             try:
-                wait = self.once(asked)
+                wait = self.once()
             except Exception as error:      # a bug must not freeze the panel without a word
                 place = error.__traceback__
                 while place.tb_next:
@@ -2281,35 +2953,205 @@ class Poller(threading.Thread):
             self.tell(source, value, failure)
 
 
-class CodePoller(Poller):
+class SharedPoller(Poller):
+    """One whose requests count for all monitors of a user, and whose replies serve them all.
+
+    They share by the Store. Where that fails, what is known here keeps to the same rules.
+    """
+
+    def __init__(self, inbox, clock, store, paces):
+        super().__init__(inbox, clock)
+        self.store, self.paces = store, paces
+        self.trouble = None         # the Failure of the store that was told ...
+        self.troubled_at = 0.0      # ... since when, with this code
+        self.forget()
+
+    def forget(self):
+        """Nothing is known any more: another account."""
+        self.history = ()           # Attempts of all monitors
+        self.values = {}            # source -> (at, value), the newest reply
+        self.reported = {}          # source -> what was told of it
+        self.store_stamp = None
+
+    def close(self):
+        self.store.close()
+
+    def key(self):
+        """(what the store knows the account by, the fingerprint of the token)."""
+        raise NotImplementedError
+
+    def share(self, method, *args):
+        """(what a method of the store returns, True); (None, False) where the store fails."""
+        try:
+            value = method(*args, self.clock())
+        except SourceError as error:
+            self.tell_trouble(error.failure)
+            return None, False
+        if self.store.aside:
+            self.tell_trouble(Failure('malformed', 'it is now ' + self.store.aside))
+            self.store.aside = ''
+        elif self.trouble and self.is_over(self.trouble.code, method):
+            self.tell_trouble(None)
+        return value, True
+
+    def is_over(self, code, method):
+        """Whether the store's trouble is over after a method has worked."""
+        if code == 'malformed':         # over at once, but to be read for a while
+            return self.clock() > self.troubled_at + ASIDE_SECONDS
+        return method != self.store.recall      # which does without writing
+
+    def tell_trouble(self, failure):
+        """Tell why nothing is shared, None if it is again."""
+        if (failure and failure.code) != (self.trouble and self.trouble.code):
+            self.troubled_at = self.clock()
+        if failure != self.trouble:
+            self.trouble, self.store_stamp = failure, None
+            self.tell('store', failure and STORE_TROUBLE[failure.code].format(failure.detail))
+
+    def recall(self):
+        """Take what other monitors, or the status line, have stored since the last look."""
+        if self.trouble and self.trouble.code == 'locked':
+            self.share(self.store.touch)
+        account, token = self.key()
+        stamp = account, file_stamp(self.store.path)
+        if stamp == self.store_stamp:
+            return
+        self.store_stamp = stamp if are_old(stamp[1:], self.clock()) else None
+        found, is_shared = self.share(self.store.recall, account, token)
+        if is_shared:
+            replies, attempts = found
+            # What is of before the clock was set back, the store tells with its new time.
+            past = [old for old in self.history if old.at <= self.clock() + SKEW_SECONDS]
+            self.history = joined(past, attempts)
+            for source, (at, body) in replies.items():
+                old = self.values.get(source, (0.0, None))[0]
+                if old < at or old > self.clock() + SKEW_SECONDS:
+                    self.take(source, at, body)
+
+    def take(self, source, at, body):
+        """Take a reply that another monitor has stored."""
+        raise NotImplementedError
+
+    def latest(self, source):
+        """(at, value) of the newest reply; (0.0, None) if there is none."""
+        return self.values.get(source, (0.0, None))
+
+    def plan(self, source):
+        return self.plan_after(source, self.history)
+
+    def plan_after(self, source, history):
+        return next_poll(history, source, self.key()[1], self.paces[source], self.clock())
+
+    def is_asked(self, source, history):
+        """Whether somebody still waits for a request."""
+        if source != self.source or self.clock() < self.asked_at:
+            return False
+        mine = '', self.key()[1]
+        return self.latest(source)[0] < self.asked_at - (self.patience or 0) and not any(
+            attempt.source == source and attempt.token in mine and attempt.at >= self.asked_at
+            for attempt in history)
+
+    def is_due(self, source, history):
+        plan = self.plan_after(source, history)
+        if self.is_asked(source, history):
+            return self.clock() >= plan.free_at
+        return self.clock() >= plan.next_at and (self.patience is None or source != self.source)
+
+    def claim(self, source):
+        """The lease on a source's next request; None if it is not ours to make."""
+        def is_due(attempts):
+            return self.is_due(source, joined(self.history, attempts))
+        lease, is_shared = self.share(
+            functools.partial(self.store.claim, source, *self.key(), is_due))
+        if is_shared:
+            return lease
+        is_new = self.clock() - self.troubled_at < LOCKED_SECONDS
+        return None if self.trouble.code == 'locked' and is_new else 0.0
+
+    def note(self, attempt, lease, value, body, limits=()):
+        """Note an attempt and what it brought, for all."""
+        self.history = joined(self.history, (attempt,))
+        if value is not None:
+            self.values[attempt.source] = attempt.at, value
+        account = self.key()[0]
+        if was_sent(attempt):
+            self.share(self.store.settle, account, attempt, lease, body, limits)
+        else:
+            self.share(self.store.release, attempt.source, account, lease)
+
+    def failure_of(self, source):
+        """Why the last request failed, None if it did not."""
+        token = self.key()[1]
+        own = [attempt for attempt in self.history
+               if attempt.source == source and attempt.token in ('', token)]
+        if own and own[-1].code != 'ok':
+            return Failure(own[-1].code, own[-1].detail, own[-1].retry_after)
+        return None
+
+    def report(self, source, is_asking=False):
+        """Tell what is known of a source and when it is asked again, where that is new.
+
+        While it is being asked, there is no such time, and no failure yet.
+        """
+        at, value = self.latest(source)
+        failure, times = None, (None, None)
+        if not is_asking:
+            next_at, free_at = self.plan(source)
+            times = tuple(time if time < float('inf') else None
+                          for time in (max(next_at, self.clock()), free_at))
+            failure = self.failure_of(source)
+            if value is None and not failure:
+                failure = Failure('rate_limited')       # by our own budget
+        told = at, value, failure, times
+        if told == self.reported.get(source) or is_asking and (
+                value is None or at == self.reported.get(source, (None,))[0]):
+            return
+        self.reported[source] = told
+        if value is not None:
+            self.inbox.put(Reading(source, at, value, None,
+                                   *((None, None) if failure else times)))
+        if failure:
+            self.inbox.put(Reading(source, self.clock(), None, failure, *times))
+
+
+# Why nothing is shared, by the code of the store's failure.
+STORE_TROUBLE = {'locked': 'Not shared with other monitors: {}.',
+                 'forbidden': 'Not shared with other monitors: {}.',
+                 'malformed': 'The shared store was malformed: {}.'}
+
+
+class CodePoller(SharedPoller):
     """Claude Code's account: identity and login from its files, usage and profile by network."""
 
     # source -> (path, parser)
     ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
+    PARSERS = {'usage': parse_usage, 'profile': parse_profile, 'statusline': parse_usage}
 
-    def __init__(self, inbox, clock, api, env, interval=USAGE_SECONDS, pace_folder=''):
-        super().__init__(inbox, clock)
+    def __init__(self, inbox, clock, api, env, store, interval=None, pace_folder=''):
+        self.identity = self.login = self.failure = None
+        paces = dict(PACES)
+        if interval:
+            paces['usage'] = PACES['usage']._replace(base=interval, most=interval)
+        super().__init__(inbox, clock, store, paces)
         self.api, self.env, self.pace_folder = api, env, pace_folder
-        self.intervals = {'usage': interval, 'profile': PROFILE_SECONDS}
-        self.history = ()
-        self.login = None
         self.stamps = self.identity_stamp = self.pace_stamps = None
         self.since = 0.0                    # this account's replies are younger
-        self.own = None                     # the Usage of our own last reply
+        self.own = None                     # the Usage of the last reply to a monitor
         self.held_until = 0.0               # Pace Maker is blocked until then
+
+    def key(self):
+        token = fingerprint(self.login.token) if self.login else ''
+        return account_key(self.identity, self.env), token
 
     def look_at_login(self):
         """Read identity and login anew, and tell them where they have changed."""
-        stamps, old = self.file_stamps(), self.login
+        stamps = self.file_stamps()
         self.stamps = stamps if are_old(stamps[0], self.clock()) else None
         self.look()
         try:
-            self.login = read_login(self.env, self.clock())
-            if old and old.token != self.login.token and not self.told.get('identity'):
-                self.history = ()           # whose it is nobody tells; it may be another's
+            self.login, self.failure = read_login(self.env, self.clock()), None
         except SourceError as error:
-            self.login = None
-            self.tell_change('login', None, error.failure)
+            self.login, self.failure = None, error.failure
         else:
             self.tell_change('login', self.login.account, None)
 
@@ -2325,10 +3167,10 @@ class CodePoller(Poller):
             return                          # half-written; it will change again
         if not identity:
             return                          # logged out: the numbers are still that account's
-        old = self.told.get('identity', (None, None))[0]
-        if old and old.uuid != identity.uuid:
-            self.history, self.own = (), None   # another account has a budget of its own
-            self.since = self.clock()
+        if self.identity and self.identity.uuid != identity.uuid:
+            self.forget()                   # another account has a budget of its own
+            self.own, self.since = None, self.clock()
+        self.identity = identity
         self.tell_change('identity', identity, None)
 
     def file_stamps(self):
@@ -2337,14 +3179,31 @@ class CodePoller(Poller):
                  for name in ('.credentials.json', '.claude.json')]
         return files, self.clock() // MINUTE if MACOS else 0
 
-    def once(self, asked):
+    def once(self):
         if self.stamps != self.file_stamps():
             self.look_at_login()
+        self.recall()
         self.borrow()
-        if not self.login:
-            return WATCH_SECONDS
-        waits = [self.ask(source, asked and source == 'usage') for source in self.ENDPOINTS]
-        return min(WATCH_SECONDS, *waits)
+        if self.login:
+            return min(LOOK_SECONDS, *map(self.ask, self.ENDPOINTS))
+        for source in self.ENDPOINTS:
+            if self.latest(source)[1]:
+                self.report(source)
+        self.tell_change('login', None, self.failure)
+        return LOOK_SECONDS
+
+    def take(self, source, at, body):
+        value = parse_stored(body, self.PARSERS[source]) if source in self.PARSERS else None
+        if value:
+            self.values[source] = at, value
+        if source == 'usage' and value:
+            self.own = value
+
+    def latest(self, source):
+        if source != 'usage':
+            return super().latest(source)
+        return max(self.values.get(name, (0.0, None))[0]
+                   for name in ('usage', 'statusline')), latest_usage(self.values)
 
     def borrow(self):
         """Take Pace Maker's reply if it is younger than ours; keep still while it is blocked.
@@ -2362,83 +3221,89 @@ class CodePoller(Poller):
         except SourceError:
             self.pace_stamps = None
             return                          # told where Pace Maker is shown
-        newest = max((old.at for old in self.history if old.source == 'usage'),
-                     default=self.since)
         if self.own and loan.usage and not same_account(self.own, loan.usage):
             return
         self.held_until = min(loan.blocked_until, now + BLOCK_MOST)
-        if loan.usage and newest < loan.at <= now:
-            self.note(Attempt('usage', '', loan.at, 'ok'), loan.usage)
-        if self.held_until > now:
-            self.tell('usage', None, Failure('rate_limited'), self.held_until, self.held_until)
+        if loan.usage and max(self.since, self.values.get('usage', (0.0,))[0]) < loan.at <= now:
+            self.history = joined(self.history, (self.attempt('usage', '', loan.at, loan.usage),))
+            self.values['usage'] = loan.at, loan.usage
 
-    def note(self, attempt, value=None, failure=None):
-        """Add an attempt to the history, and tell what came of it; return when the next is."""
-        self.history = self.history[-50:] + (attempt,)
-        plan = self.plan(attempt.source)
-        times = (at if at < float('inf') else None for at in plan)
-        self.inbox.put(Reading(attempt.source, attempt.at, value, failure, *times))
-        return plan.next_at
+    def attempt(self, source, token, at, value, failure=None):
+        """The Attempt that brought a value or a failure."""
+        code, detail, retry_after = failure or ('ok', '', None)
+        return Attempt(source, token, at, code, retry_after, detail,
+                       has_moved(self.values.get(source, (0.0, None))[1], value),
+                       next_reset(value, at))
 
-    def ask(self, source, asked):
-        """Make the request if it is due and there is a login; return the seconds to the next."""
-        plan, now = self.plan(source), self.clock()
-        asked = asked and not any(attempt.source == source and attempt.at >= self.asked_at
-                                  for attempt in self.history)
-        if now < (plan.free_at if asked else plan.next_at):
-            return plan.next_at - now
+    def ask(self, source):
+        """Make the request if it is due and ours to make; return the seconds to the next look."""
+        is_due = self.is_due(source, self.history)
+        self.report(source, is_due)
+        if not is_due:
+            return max(0, self.plan(source).next_at - self.clock())
         self.look_at_login()
-        login = self.login
-        if not login:
-            return WATCH_SECONDS
-        value, failure = self.request(source, login)
-        attempt = Attempt(source, fingerprint(login.token), self.clock(),
-                          failure.code if failure else 'ok', failure and failure.retry_after)
+        login, lease = self.login, self.login and self.claim(source)
+        if lease is None:
+            return LEASE_LOOK
+        document, value, failure = self.request(source, login)
+        attempt = self.attempt(source, fingerprint(login.token), self.clock(), value, failure)
+        if source == 'usage' and value:
+            self.own = value
+        self.note(attempt, lease, value, storable(document) if value else None,
+                  value.limits if source == 'usage' and value else ())
         if failure and failure.code == 'unauthorized':
             self.look_at_login()
             if self.login and self.login.token != login.token:
-                self.history += (attempt,)
                 return 0                    # Claude Code refreshed it meanwhile: again at once
-        if source == 'usage' and value:
-            self.own = value
-        return self.note(attempt, value, failure) - attempt.at
+        self.report(source)
+        return max(0, self.plan(source).next_at - attempt.at)
 
-    def plan(self, source):
-        token, now = fingerprint(self.login.token) if self.login else '', self.clock()
-        plan = next_poll(self.history, source, token, self.intervals[source], now)
+    def plan_after(self, source, history):
+        fed_at = self.values.get('statusline', (None,))[0] if source == 'usage' else None
+        plan = next_poll(history, source, self.key()[1], self.paces[source], self.clock(), fed_at)
         return Plan(*(max(at, self.held_until) for at in plan))
 
+    def failure_of(self, source):
+        if source == 'usage' and self.held_until > self.clock():
+            return Failure('rate_limited')
+        return super().failure_of(source)
+
     def request(self, source, login):
-        """(value, failure) of one request."""
+        """(document, value, failure) of one request."""
         path, parse = self.ENDPOINTS[source]
         headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + login.token)
         try:
-            return parse(self.api.get(path, headers, login.token)), None
+            document = self.api.get(path, headers, login.token)
+            return document, parse(document), None
         except SourceError as error:
-            return None, error.failure
+            return None, None, error.failure
 
 
-class ConsolePoller(Poller):
+class ConsolePoller(SharedPoller):
     """The organization's costs by the Admin API. Days that can no longer change are kept."""
     source = mode = 'console'
 
-    def __init__(self, inbox, clock, url, env, user='', interval=CONSOLE_SECONDS):
-        super().__init__(inbox, clock)
-        self.url, self.env, self.user, self.interval = url, env, user, interval
+    def __init__(self, inbox, clock, url, env, store, user='', interval=None):
         self.admin = None
-        self.history = ()
-        self.forget()
+        paces = {'console': Pace(interval, interval)} if interval else PACES
+        super().__init__(inbox, clock, store, paces)
+        self.url, self.env, self.user = url, env, user
+
+    def key(self):
+        key = fingerprint(self.admin.key) if self.admin else ''
+        return key, key
 
     def forget(self):
-        """Nothing is known any more: another key, another organization."""
+        super().forget()
         self.names = None           # (organization, one's address, {workspace id: name})
         self.is_named = False       # nothing of them failed that may not fail the next time
+        self.is_nameless = False    # the store did not tell them
         self.days, self.final, self.month = {}, set(), ''
         self.tried = set()          # days that were asked for, whatever came of it
         self.costs = None           # the last cost report, parsed
         self.is_refused = False     # the key may not read the days' reports
 
-    def once(self, asked):
+    def once(self):
         import decimal
         import gc
         gc.set_threshold(50000)             # a report has many rows, and none of them cycles
@@ -2448,54 +3313,102 @@ class ConsolePoller(Poller):
             key = parse_admin_key(None if has_key else read_json(
                 config_path(self.env, '.credentials.json'), 'credentials'), self.env)
         except SourceError as error:
+            self.reported.clear()
             self.tell_change('console', None, error.failure)
             return WATCH_SECONDS
-        if not self.admin or self.admin.key != key:
-            self.admin, self.history = Admin(self.url, key), ()
-            self.forget()
-        plan, now = self.plan(), self.clock()
-        if now >= (plan.free_at if asked else plan.next_at):
-            self.poll()
-        return min(WATCH_SECONDS, max(0, self.plan().next_at - now))
-
-    def poll(self):
-        """Load the month and tell it; what fails for all of it is told as its failure."""
         self.told.clear()
-        value, failures = None, []
+        if not self.admin or self.admin.key != key:
+            self.admin = Admin(self.url, key)
+            self.forget()
+        self.recall()
+        if self.is_nameless and self.clock() >= self.plan('console').free_at:
+            self.learn_names()
+            self.values, self.store_stamp = {}, None
+            self.recall()
+        is_due = self.is_due('console', self.history)
+        self.report('console', is_due)
+        lease = self.claim('console') if is_due else None
+        if lease is not None:
+            self.poll(lease)
+        elif is_due:
+            return LEASE_LOOK
+        return min(LOOK_SECONDS, max(0, self.plan('console').next_at - self.clock()))
+
+    def poll(self, lease):
+        """Load the month and tell it; what fails for all of it is told as its failure."""
+        value, failures, failed = None, [], []
+        self.lease = lease
         try:
-            value = self.load(failures)
+            value = self.load(failures, failed)
         except SourceError as error:
             failures.insert(0, error.failure)
         grave = [failure for failure in failures if failure.code in CONSOLE_GRAVE or not value]
-        code, _, retry_after = grave[0] if grave else ('ok', '', None)
-        self.history = self.history[-50:] + (Attempt(
-            'console', fingerprint(self.admin.key), self.clock(), code, retry_after),)
-        times = [at if at < float('inf') else None for at in self.plan()]
-        if value:                           # with no next time yet, if its failure follows
-            self.tell('console', value, None, *([] if grave else times))
-        if grave:
-            self.tell('console', None, grave[0], *times)
+        code, detail, retry_after = grave[0] if grave else ('ok', '', None)
+        attempt = Attempt('console', self.key()[1], self.clock(), code, retry_after, detail)
+        self.note(attempt, self.lease, value,
+                  json.dumps(self.packed(failures, failed)) if value else None)
+        self.report('console')
 
-    def plan(self):
-        return next_poll(self.history, 'console', fingerprint(self.admin.key), self.interval,
-                         self.clock())
+    def packed(self, failures, failed):
+        """What is known of the month, as a document of PackedMonth."""
+        names = None
+        if self.is_named:
+            organization, you, workspaces = self.names
+            # Who one is by --user, another monitor's user need not be.
+            names = organization, None if self.user else you, workspaces
+        return PackedMonth(
+            self.month, names,
+            {day: list(map(packed_table, tables)) for day, tables in self.days.items()
+             if day not in self.final},
+            self.costs and list(map(packed_table, self.costs)), failures, failed)
 
-    def load(self, failures):
-        """The Console now. What fails of it alone goes to `failures`, else SourceError."""
+    def take(self, source, at, body):
+        month = parse_stored(body, unpacked_month) if source == 'console' else None
+        if not month or month.month != utc_day(self.clock())[:7]:
+            return
+        self.begin_month(month.month)
+        self.recall_days()
         if not self.is_named:
-            self.is_named = True
+            organization, you, workspaces = month.names or ('', None, {})
+            given = self.user.strip().lower()
+            self.names = organization, given or you or '', workspaces
+            self.is_named = bool(month.names and (given or you is not None))
+            self.is_nameless = not self.is_named
+        self.days.update(month.days)
+        self.tried.update(month.days)
+        self.costs = month.costs
+        self.values['console'] = at, self.reckon(month.failures, month.failed, self.clock())
+
+    def begin_month(self, month):
+        """Forget the days of another month."""
+        if self.month != month:
+            self.month, self.days, self.final, self.costs = month, {}, set(), None
+            self.tried = set()
+
+    def recall_days(self):
+        """Take the days of this month that were stored for good."""
+        stored = self.share(self.store.days, self.key()[0])[0] or {}
+        for day, body in stored.items():
+            costs = parse_stored(body, unpacked_day)
+            if costs and day not in self.final and day.startswith(self.month):
+                self.days[day] = costs
+                self.final.add(day)
+
+    def load(self, failures, failed):
+        """The Console now. What fails of it alone goes to `failures`, its day to `failed`, else
+        SourceError."""
+        if not self.is_named:
             self.names = self.ask_names()
         now = self.clock() + self.admin.apis[0].skew
-        if self.month != utc_day(now)[:7]:
-            self.month, self.days, self.final, self.costs = utc_day(now)[:7], {}, set(), None
-            self.tried = set()
+        self.begin_month(utc_day(now)[:7])
+        self.recall_days()
         todo = [day for day in days_of_month(now) if day not in self.final]
         if self.is_refused:
             todo = todo[-1:]                # enough to see whether the key may now
-        is_first, came, refused, failed = not self.tried.issuperset(todo), False, [], []
+        is_first, came, refused = not self.tried.issuperset(todo), False, []
         for index, rows, failure in self.admin.each(month_reports(todo, now)):
             try:
-                self.take(index and todo[index - 1], rows, failure, now)
+                self.add(index and todo[index - 1], rows, failure, now)
                 came = True
             except SourceError as error:
                 failures.append(error.failure)
@@ -2506,12 +3419,27 @@ class ConsolePoller(Poller):
                 self.tried.add(todo[index - 1])
             if is_first:
                 self.tell('console', self.reckon(failures, failed, now))
+            self.hold()
         self.is_refused = len(refused) == len(todo)
         if not came:
             raise SourceError(*failures[0])
+        self.keep_days(todo)
         return self.reckon(failures, failed, now)
 
-    def take(self, day, rows, failure, now):
+    def hold(self):
+        """Renew the lease, where half of it is over."""
+        if self.lease and self.lease - self.clock() < LEASE_SECONDS / 2:
+            self.lease = self.share(functools.partial(
+                self.store.renew, 'console', self.key()[0], self.lease))[0] or self.lease
+
+    def keep_days(self, days):
+        """Store the days among these that no longer change."""
+        bodies = {day: json.dumps(list(map(packed_table, self.days[day])))
+                  for day in days if day in self.final}
+        if bodies:
+            self.share(functools.partial(self.store.keep_days, self.key()[0], bodies))
+
+    def add(self, day, rows, failure, now):
         """Note the rows of a day's report, for good if it can no longer change, or those of the
         cost report where there is no day. SourceError, also for the failure instead of rows."""
         if failure:
@@ -2528,8 +3456,16 @@ class ConsolePoller(Poller):
         return reckon_console(organization, you, self.days, self.costs, workspaces, failures, now,
                               failed)
 
+    def learn_names(self):
+        """Ask for the names that the store did not tell; what fails of it, the next poll asks."""
+        try:
+            self.names = self.ask_names()
+        except SourceError:
+            self.is_named, self.is_nameless = False, False
+
     def ask_names(self):
         """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
+        self.is_named, self.is_nameless = True, False
         me = self.allowed(self.admin.get, 'me') or {}
         given = self.user or self.login_email()
         users = [] if given else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
@@ -2553,16 +3489,28 @@ class ConsolePoller(Poller):
     def login_email(self):
         """The address of Claude Code's login: its profile's, else its identity's; or ''."""
         try:
+            identity = parse_identity(read_json(config_path(self.env, '.claude.json'), 'identity'))
+        except SourceError:
+            identity = None
+        return self.profile_email(account_key(identity, self.env)) or (
+            identity.email if identity else '')
+
+    def profile_email(self, account):
+        """The address in the profile of Claude Code's login, if that is stored or can be had."""
+        stored = (self.share(self.store.recall, account, '')[0] or ({},))[0].get('profile')
+        profile = stored and parse_stored(stored[1], parse_profile)
+        if profile:
+            return profile.email
+        try:
             token = read_login(self.env, self.clock()).token
             headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
-            email = parse_profile(Api(self.url).get(PROFILE_PATH, headers, token)).email
+            document = Api(self.url).get(PROFILE_PATH, headers, token)
+            profile = parse_profile(document)
         except SourceError:
-            email = ''
-        try:
-            known = parse_identity(read_json(config_path(self.env, '.claude.json'), 'identity'))
-        except SourceError:
-            known = None
-        return email or (known.email if known else '')
+            return ''
+        attempt = Attempt('profile', fingerprint(token), self.clock(), 'ok')
+        self.share(self.store.settle, account, attempt, 0.0, storable(document), ())
+        return profile.email
 
 
 class PacePoller(Poller):
@@ -2575,7 +3523,7 @@ class PacePoller(Poller):
         self.stamps, self.expires_at = None, 0.0
         self.errors = {}            # of each log: the bytes read, and (time,) of its errors
 
-    def once(self, asked):
+    def once(self):
         now, stamps = self.clock(), self.file_stamps()
         if not stamps[0]:
             self.stamps = None
@@ -2810,20 +3758,23 @@ def bar_row(label, short, used, columns, tail='', role=None):
 
 def limit_rows(limit, ui, columns, inner, compact, now):
     """The rows of one limit: its bar and its reset, which the compact form has in one."""
-    left = (limit.resets_at or 0) - now
-    if limit.resets_at is None:
-        words = ('Window not started', 'not started')
-    elif left <= 0:
-        words = ('Reset due',)
-    else:
-        at = clock_text(limit.resets_at, now)
-        long = '%s (%s)' % (countdown(left), at)
-        words = ('Resets in: ' + long, long, countdown(left))
     yield Row(LIST, bar_row(limit.label, limit.short, limit.used, columns,
                             short_left(limit, now)))
     if not compact:
         mark = icon(ui, '⏰')
-        yield Row(LIST, (Span(mark + fitting(words, inner - cells(mark)), 'soft'),))
+        words = fitting(reset_words(limit, now), inner - cells(mark))
+        yield Row(LIST, (Span(mark + words, 'soft'),))
+
+
+def reset_words(limit, now):
+    """When a limit resets: variants, the longest first."""
+    left = (limit.resets_at or 0) - now
+    if limit.resets_at is None:
+        return 'Window not started', 'not started'
+    if left <= 0:
+        return 'Reset due',
+    long = '%s (%s)' % (countdown(left), clock_text(limit.resets_at, now))
+    return 'Resets in: ' + long, long, countdown(left)
 
 
 def spend_rows(spend, columns, inner):
@@ -2846,10 +3797,24 @@ def code_rows(snapshot, ui, inner, compact, now):
         rows += [gap, *usage_rows(snapshot.usage.value, ui, inner, compact, now)]
     pace = list(pace_rows(snapshot, ui, inner, compact, now))
     rows += [gap] * bool(pace) + pace
-    via = snapshot.usage.value.via if snapshot.usage.value else ''
-    rows += [gap, updated_row(known, inner, now, ' via ' + via if via else '')]
+    rows += [gap, updated_row(known, inner, now, *usage_notes(known, now))]
+    rows += store_rows(snapshot, ui, inner)
     rows += alert_rows(known, ui, inner, now)
     return rows[1:] if rows[0] == gap else rows
+
+
+def usage_notes(known, now):
+    """(whose reply it was, when the next one comes where that takes longer than usual), as words
+    to follow when it came."""
+    via = ' via ' + known.value.via if known.value and known.value.via else ''
+    if known.failure or not known.next_at or known.next_at - (known.at or now) <= SLOW_SECONDS:
+        return via, ''
+    return via, ', next ' + clock_text(known.next_at, now)
+
+
+def store_rows(snapshot, ui, inner):
+    """The rows that say why nothing is shared with other monitors."""
+    return marked_rows(NOTE, snapshot.store.value, ui, inner) if snapshot.store.value else ()
 
 
 def usage_rows(usage, ui, inner, compact, now):
@@ -3077,10 +4042,10 @@ def governance_rows(snapshot, inner, now):
             yield Row(LIST, (Span('  ' + line),))
 
 
-def updated_row(known, inner, now, more=''):
-    """The row of `updated_words`; an age is worth more than a time of day."""
+def updated_row(known, inner, now, via='', later=''):
+    """The row of `updated_words` and `usage_notes`; an age is worth more than a time of day."""
     words, is_aged = updated_words(known, now), status(known, now) in AGED
-    variants = tuple(variant + more for variant in words) + words
+    variants = (words[0] + via + later, *(variant + via for variant in words), *words)
     return Row(AGE if is_aged else UPDATED, (Span(fitting(variants, inner), 'soft'),))
 
 
@@ -3152,7 +4117,7 @@ def console_rows(snapshot, ui, inner, compact, now):
                          for problem in (known.value.problems if known.value else ())
                          if not known.failure or problem.code != known.failure.code}):
         rows += marked_rows(NOTE, words, ui, inner)
-    return rows + list(alert_rows(known, ui, inner, now))
+    return [*rows, *store_rows(snapshot, ui, inner), *alert_rows(known, ui, inner, now)]
 
 
 def is_loading(known):
@@ -3288,19 +4253,24 @@ def boxed(title, rows, ui, width, height):
                'title' if ui.has_keys else 'soft', room < height)
 
 
-def help_panel(ui, width, height):
-    """The Frame of the keys and of what the colours and words mean."""
+def help_panel(known, ui, width, height):
+    """The Frame of the keys, of when the mode's source is asked, of what the colours mean."""
     column = max(cells(key.shown) for key in KEYS) + 2
     rows = [Row(LIST, fit((Span(key.shown, 'strong'),), column) + (Span(key.help),))
             for key in KEYS]
     rows.append(Row(BLANK, ()))
     inner = inside(width, height)[0]
-    rows += [Row(LIST, (Span(line),)) for text in HELP for line in wrap(text, max(1, inner))]
+    words = HELP
+    if known.next_at:
+        at = time.strftime('%H:%M:%S', time.localtime(known.next_at))
+        words = ('Next request: %s.' % at,) + HELP
+    rows += [Row(LIST, (Span(line),)) for text in words for line in wrap(text, max(1, inner))]
     return boxed('Help', rows, ui, width, height)
 
 
 HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
-        'Usage is asked for five times in five minutes at most: the service allows no more.',
+        'All your monitors ask as one: every 30 seconds while usage moves, up to every 5 minutes '
+        'while it does not or the status line tells it, five times in 5 minutes at most.',
         "The organization's cost is without Priority Tier.")
 
 
@@ -3395,7 +4365,7 @@ def compose(snapshot, ui, size, now):
     hint = int(height > BOX_HEIGHT and ui.hint or height > 1 and notice)
     room = height - hint
     if ui.help:
-        frame = help_panel(ui, width, room)
+        frame = help_panel(main_of(snapshot, ui.mode), ui, width, room)
     elif height <= 2:
         frame = Frame(summary_frame(snapshot, ui, width, room, now))
     elif more and width >= WIDE:
@@ -3407,7 +4377,7 @@ def compose(snapshot, ui, size, now):
         hints = HELP_HINT if ui.help else TAB_HINT if more else HINT
         lines.append(hint_line(ui, hints, width, now))
     if ui.ascii:
-        lines = [tuple(Span(ascii_text(text), role) for text, role in line) for line in lines]
+        lines = list(map(ascii_line, lines))
     return frame._replace(lines=lines)
 
 
@@ -3464,7 +4434,7 @@ def next_change(snapshot, ui, now):
         if status(known, now) in AGED:
             waits.append(period(age) - age % period(age))
         elif known.next_at:
-            waits.append(2 * (known.next_at - known.at) - age)
+            waits += [2 * (known.next_at - known.at) - age, (known.next_at - now) % DAY]
     if ui.notice_until > now:
         waits.append(ui.notice_until - now)
     if snapshot.pace_maker.value:
@@ -3626,6 +4596,133 @@ def source_json(known, now, errors=ERRORS):
             'error': failure.code if failure else None,
             'message': message(failure, known.next_at, now, errors) if failure else '',
             'next_at': iso(known.next_at)}
+
+
+def find_replies(snapshot, took, now):
+    """The Findings about Code mode and Pace Maker, after the service was asked."""
+    known, pace = usage_of(snapshot), pace_status(snapshot, now)
+    if known.failure:
+        yield Finding(known.failure.code == 'rate_limited', 'Code mode',
+                      message(known.failure, known.next_at, now))
+    elif took is None:
+        yield Finding(True, 'Code mode', 'numbers of %s ago; the service may be asked at %s.' % (
+            countdown(now - known.at), clock_text(known.free_at, now)))
+    else:
+        yield Finding(True, 'Code mode', 'the service answered in %.2f s.' % took)
+    if pace:
+        yield Finding(pace.status != 'error', 'Pace Maker', (
+            pace.reason or PACE_WORDS[pace.status].lstrip('⚠✓ ').lower()) + '.')
+    else:
+        yield Finding(False, 'Pace Maker', 'not installed, nor needed.')
+
+
+def as_findings(findings):
+    """The lines of --doctor."""
+    return [(Span('✓ ' if is_good else '✗ ', 'green' if is_good else 'alert'),
+             Span(place + ': ', 'strong'), Span(words)) for is_good, place, words in findings]
+
+
+STATUS_LIMITS = ('five_hour', 'seven_day')
+STATUS_BAR = 6                          # cells
+
+
+def statusline(usage, model, now, width, ends='▕▏'):
+    """The line for Claude Code's status line in at most `width` cells: the windows, the model.
+
+    The bar stands between two `ends`.
+    """
+    limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS] if usage else []
+    if usage and not limits:
+        numbers = [summary(Snapshot(usage=Known(usage)), width, now)] * 4
+    else:
+        numbers = [status_numbers(limits, ends * has_bar, has_left, now) for has_bar, has_left in
+                   ((True, True), (False, True), (False, False))]
+    tail = (Span(' · ' * bool(numbers[0]) + model, 'soft'),) * bool(model)
+    lines = [line + tail for line in numbers] + numbers[-1:]
+    line = next((line for line in lines if width_of(line) <= width), lines[-1])
+    return trimmed(fit(line, min(width, width_of(line))))
+
+
+def status_numbers(limits, ends, has_left, now):
+    """The spans of limits, of which the first may have a bar between `ends` and a countdown."""
+    line = ()
+    for index, limit in enumerate(limits):
+        colour, left = level(limit.used), short_left(limit, now)
+        line += (Span(' · ' * bool(index) + limit.short + ' '),
+                 Span('%d%%' % percent_shown(limit.used), colour))
+        if ends and not index:
+            line += (Span(' ' + ends[0], 'dim'), *bar(limit.used, STATUS_BAR),
+                     Span(ends[1], 'dim'))
+        if has_left and not index:
+            line += (Span(' ' + left, 'soft'),)
+    return line
+
+
+def over(snapshot, percent, now):
+    """(exit code, words for stdout) of --check: 3 and the limits that are at `percent` or over, 0
+    if none is, 1 if they are not known or were told too long ago."""
+    known = snapshot.usage
+    if not known.value or not known.value.limits or now - known.at > KNOWN_SECONDS:
+        return 1, ''
+    limits = [limit for limit in known.value.limits if limit.used >= percent]
+    return 3 if limits else 0, ''.join('%s: %g%% used, %s\n' % (
+        limit.label, limit.used, reset_words(limit, now)[0]) for limit in limits)
+
+
+def as_metrics(snapshot, now, mode='code'):
+    """The snapshot in Prometheus' text format 0.0.4, for node_exporter's textfile collector."""
+    known, usage, console = main_of(snapshot, mode), snapshot.usage.value, snapshot.console.value
+    limits, spend = usage.limits if usage else (), usage and usage.spend
+    scale = 10 ** spend.digits if spend else 1
+    money_of = {'currency': spend.currency} if spend else {}
+    end = console and console.projection
+    values = {
+        'up': [({}, int(has_numbers(snapshot, mode) and not known.failure))],
+        'reply_age_seconds': [] if known.at is None else [({}, max(0, now - known.at))],
+        'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
+        'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
+                                          for limit in limits if limit.resets_at is not None],
+        'extra_used': [(money_of, spend.used / scale)] if spend else [],
+        'extra_limit': [] if not spend or spend.limit is None else [
+            (money_of, spend.limit / scale)],
+        'console_own_cost': costs_of(console and console.own),
+        'console_organization_cost': costs_of(console and console.total),
+        'console_projected_cost': costs_of(end and {'USD': end.projected}),
+    }
+    return ''.join(metric('claude_usage_' + name, words, values[name])
+                   for name, words in METRICS.items())
+
+
+# name, without what they all begin with -> what it means.
+METRICS = {
+    'up': 'Whether the last request brought numbers.',
+    'reply_age_seconds': 'Age of the numbers.',
+    'limit_used_ratio': 'Used part of a rate limit; 1 is all of it.',
+    'limit_reset_timestamp_seconds': 'When the window of a rate limit resets.',
+    'extra_used': 'Extra usage beyond the plan, in its currency.',
+    'extra_limit': 'The most that extra usage may come to, in its currency.',
+    'console_own_cost': 'Your Claude Code cost, month to date.',
+    'console_organization_cost': 'Cost of the organization, month to date, without Priority Tier.',
+    'console_projected_cost': 'Where the cost will be at the end of the month: yours, or the '
+                              'organization\'s where you are not known.',
+}
+
+
+def costs_of(sums):
+    """The samples of currency -> cents, which may be nothing yet; none where it is not known."""
+    return [] if sums is None else [
+        ({'currency': currency}, float(cents / 10 ** MINOR_DIGITS.get(currency, 2)))
+        for currency, cents in sorted((sums or {'USD': 0}).items())]
+
+
+def metric(name, words, samples):
+    """The lines of one gauge; none without samples."""
+    lines = ['# HELP %s %s' % (name, words), '# TYPE %s gauge' % name] * bool(samples)
+    for labels, value in samples:
+        told = ','.join('%s="%s"' % (label, re.sub(r'(["\\])', r'\\\1', text))
+                        for label, text in labels.items())
+        lines.append('%s%s %s' % (name, '{%s}' % told if told else '', repr(value)))
+    return ''.join(line + '\n' for line in lines)
 
 
 # ---- 11. Keys ----------------------------------------------------------------------------------
@@ -3882,6 +4979,18 @@ def can_paint():
     return curses.tigetstr('cup') is not None
 
 
+def find_terminal():
+    """The Finding about the terminal."""
+    if not can_paint():
+        return Finding(False, 'Terminal', 'none; the live view needs one, else it is --once.')
+    colours = 16                    # windows-curses has no terminfo to ask
+    if not WINDOWS:
+        colours = 0 if attempt(curses.setupterm) else curses.tigetnum('colors')
+    return Finding(unicode_terminal(), 'Terminal', '%s, %dx%d, %d colours, %s.' % (
+        clean(os.environ.get('TERM', '')), *os.get_terminal_size(1), max(colours, 0),
+        'UTF-8' if unicode_terminal() else 'not UTF-8: set LC_ALL=C.UTF-8'))
+
+
 # ---- 13. Loop ----------------------------------------------------------------------------------
 
 def drain(inbox, snapshot):
@@ -3936,12 +5045,15 @@ def is_waiting(snapshot, ui):
                                   or (ui.asked_at or 0) > known.at)
 
 
-def collect(pollers, inbox, mode, progress=None, seconds=3 * TOTAL_SECONDS):
+def collect(pollers, inbox, mode, patience=None, progress=None, seconds=3 * TOTAL_SECONDS):
     """The Snapshot once every source of a mode has answered, for outputs that are made just once.
 
+    Replies younger than `patience` serve; by default those that a monitor would not renew yet.
     `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait.
     """
     snapshot = Snapshot()
+    for poller in pollers if patience is not None else ():
+        poller.ask_now(time.time(), patience)
     serve(pollers, mode)
     while not is_settled(snapshot, mode):
         try:
@@ -3955,12 +5067,14 @@ def collect(pollers, inbox, mode, progress=None, seconds=3 * TOTAL_SECONDS):
 
 
 def is_settled(snapshot, mode):
-    if mode == 'console':           # what is still being loaded has no next time
-        return bool(snapshot.console.failure or snapshot.console.next_at)
+    """Whether nothing more is to come: what is still being asked for has no next time."""
+    def came(known):
+        return bool(known.failure or known.next_at is not None)
+    if mode == 'console':
+        return came(snapshot.console)
     profile, pace = snapshot.profile, snapshot.pace_maker
-    return bool((pace.at or pace.failure) and (
-        usage_of(snapshot).failure
-        or snapshot.usage.value and (profile.value or profile.failure)))
+    return bool((pace.at or pace.failure) and came(usage_of(snapshot)) and (
+        usage_of(snapshot).failure or profile.value or profile.failure))
 
 
 # ---- 14. Demo ----------------------------------------------------------------------------------
@@ -4041,7 +5155,7 @@ class DemoPoller(Poller):
         super().__init__(inbox, clock)
         self.mode = self.source = mode
 
-    def once(self, asked):
+    def once(self):
         now = self.clock()
         self.tell('profile', parse_profile(demo_profile()), None, now + DAY, now)
         self.tell('usage', parse_usage(demo_usage(now)), None, now + 1, now)
@@ -4052,7 +5166,7 @@ class DemoPoller(Poller):
         return 1
 
     def look(self):
-        self.once(False)
+        self.once()
 
 
 # ---- 15. Command line --------------------------------------------------------------------------
@@ -4061,7 +5175,8 @@ EXIT_CODES = '''exit codes:
   0    numbers were shown; the live view was ended with q or Ctrl+C
   1    there was nothing to show, the reason is on stderr
   2    bad arguments
-  130  --once or --json was ended with Ctrl+C
+  3    --check: a limit is used to that percent or more
+  130  what prints once was ended with Ctrl+C
   128 + number: the live view was ended by that signal'''
 
 
@@ -4075,6 +5190,17 @@ def interval(words):
         raise argparse.ArgumentTypeError('must be from %d to %d seconds' % (
             INTERVAL_LEAST, DAY))
     return seconds
+
+
+def percent(words):
+    """--check's percent. ArgumentTypeError unless it is a number from 0 to 100."""
+    try:
+        value = float(words)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError('must be from 0 to 100')
+    return value
 
 
 def api_url(words):
@@ -4098,6 +5224,14 @@ OPTIONS = {
                'help': 'print one frame as text and end'},
     '--json': {'action': 'store_const', 'dest': 'output', 'const': 'json',
                'help': 'print one JSON document and end'},
+    '--check': {'type': percent, 'metavar': 'PERCENT',
+                'help': 'end with 3 if a limit is used to that or more, with 0 if none is'},
+    '--metrics': {'action': 'store_const', 'dest': 'output', 'const': 'metrics',
+                  'help': 'print the numbers for Prometheus and end'},
+    '--statusline': {'action': 'store_const', 'dest': 'output', 'const': 'statusline',
+                     'help': "the command for Claude Code's statusLine setting"},
+    '--doctor': {'action': 'store_const', 'dest': 'output', 'const': 'doctor',
+                 'help': 'tell what was found, what was not, and what to do'},
     '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
     '--user': {'metavar': 'EMAIL', 'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
                'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)'},
@@ -4130,10 +5264,17 @@ def parse_arguments(argv):
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
     outputs = parser.add_mutually_exclusive_group()
     for name, how in OPTIONS.items():
-        (outputs if how.get('dest') == 'output' else parser).add_argument(name, **how)
-    # A text as default goes through the same check as an argument.
-    parser.set_defaults(api_url=os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
-    return parser.parse_args(argv)
+        is_output = how.get('dest') == 'output' or name == '--check'
+        (outputs if is_output else parser).add_argument(name, **how)
+    options = parser.parse_args(argv)
+    if options.output != 'statusline' and not options.api_url:      # which asks nobody
+        try:
+            options.api_url = api_url(os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
+        except argparse.ArgumentTypeError as error:
+            parser.error('argument --api-url: %s' % error)
+    if options.demo and options.output in ('doctor', 'statusline'):
+        parser.error('--%s is about your account, --demo about an invented one' % options.output)
+    return options
 
 
 def emit(output, stream):
@@ -4173,7 +5314,7 @@ def show_live(options, pollers, inbox, ui):
 
 
 def show_once(options, pollers, inbox, ui):
-    snapshot = collect(pollers, inbox, ui.mode, tell_progress)
+    snapshot = collect(pollers, inbox, ui.mode, FRESH_SECONDS, tell_progress)
     if has_numbers(snapshot, ui.mode):
         size = terminal_size(fallback=(80, 500))
         frame = compose(snapshot, ui._replace(hint=False), size, time.time())
@@ -4182,9 +5323,69 @@ def show_once(options, pollers, inbox, ui):
 
 
 def show_json(options, pollers, inbox, ui):
-    snapshot = collect(pollers, inbox, ui.mode, tell_progress)
+    snapshot = collect(pollers, inbox, ui.mode, None, tell_progress)
     emit(as_json(snapshot, time.time(), ui.mode), sys.stdout)
     return verdict(snapshot, ui.mode)
+
+
+def show_metrics(options, pollers, inbox, ui):
+    snapshot = collect(pollers, inbox, ui.mode, None, tell_progress)
+    emit(as_metrics(snapshot, time.time(), ui.mode), sys.stdout)
+    return verdict(snapshot, ui.mode)
+
+
+def show_check(options, pollers, inbox, ui):
+    snapshot, now = collect(pollers, inbox, 'code', FRESH_SECONDS), time.time()
+    code, words = over(snapshot, options.check, now)
+    emit(words, sys.stdout)
+    if code == 1 and not verdict(snapshot, 'code'):
+        emit('claude-usage: The last numbers are %s old.\n' % countdown(
+            now - snapshot.usage.at), sys.stderr)
+    return code
+
+
+def show_doctor(options, pollers, inbox, ui):
+    now, url = time.time(), options.api_url
+    snapshot = collect(pollers, inbox, 'code', 0)
+    replies = list(find_replies(snapshot, pollers[0].api.took, time.time()))
+    console = find_console(url, os.environ, now)
+    lines = as_findings([
+        *find_versions(), *find_logins(os.environ, now), *find_admin_keys(os.environ),
+        *find_network(url, os.environ), *replies, console,
+        find_store(pollers[0].store, now), find_terminal()])
+    emit(as_text(map(ascii_line, lines) if ui.ascii else lines, colour_depth(options.color)),
+         sys.stdout)
+    return 0 if replies[0].is_good or console.is_good else 1
+
+
+def show_statusline(options):
+    """One line for Claude Code's prompt, which nothing may break: it always ends with 0."""
+    now, usage = time.time(), None
+    try:
+        document = parse_json(b'' if is_terminal(sys.stdin) else sys.stdin.buffer.read(BODY_MOST))
+    except (SourceError, OSError, AttributeError):      # AttributeError: there is no stdin
+        document = None
+    windows, model = parse_status(document)
+    try:
+        identity = parse_identity(read_json(config_path(os.environ, '.claude.json'), 'identity'))
+    except SourceError:
+        identity = None
+    try:
+        usage = feed_store(Store(store_folder(os.environ)), account_key(identity, os.environ),
+                           windows, now)
+    except SourceError:
+        usage = parse_usage(windows)
+    width = terminal_size(fallback=(WIDTH_MOST, 1))[0]
+    if options.ascii or not unicode_terminal():
+        line = ascii_line(statusline(usage, model, now, width, '||'))
+    else:
+        line = statusline(usage, model, now, width)
+    is_plain = options.color == 'never' or options.color == 'auto' and os.environ.get('NO_COLOR')
+    try:
+        emit(as_text([line], 0 if is_plain else colour_depth('always')), sys.stdout)
+    except OSError:
+        pass                            # nobody reads it
+    return 0
 
 
 def tell_progress(snapshot):
@@ -4207,24 +5408,27 @@ def verdict(snapshot, mode):
     return 1
 
 
-OUTPUTS = {'live': show_live, 'once': show_once, 'json': show_json}
+OUTPUTS = {'live': show_live, 'once': show_once, 'json': show_json, 'check': show_check,
+           'metrics': show_metrics, 'doctor': show_doctor}
 
 
 def pollers_for(options, inbox):
     """The pollers of both modes."""
     if options.demo:
         return [DemoPoller(inbox, time.time, mode) for mode in MODES]
-    pace_folder = os.path.expanduser(PACE_FOLDER)
-    return [CodePoller(inbox, time.time, Api(options.api_url), os.environ,
-                       options.interval or USAGE_SECONDS, pace_folder),
+    pace_folder, store = os.path.expanduser(PACE_FOLDER), Store(store_folder(os.environ))
+    return [CodePoller(inbox, time.time, Api(options.api_url), os.environ, store,
+                       options.interval, pace_folder),
             PacePoller(inbox, time.time, pace_folder),
-            ConsolePoller(inbox, time.time, options.api_url, os.environ, options.user,
-                          options.interval or CONSOLE_SECONDS)]
+            ConsolePoller(inbox, time.time, options.api_url, os.environ, store, options.user,
+                          options.interval)]
 
 
 def main(argv=None):
     """Run the program; return its exit code."""
     options = parse_arguments(argv)
+    if options.output == 'statusline':
+        return show_statusline(options)
     mode, origin = options.mode, ''
     if mode == 'auto':
         mode = 'code' if options.demo else detect_mode(os.environ, time.time())
@@ -4237,14 +5441,18 @@ def main(argv=None):
                   or has_credentials(each, os.environ, time.time()))
     inbox, ui = queue.Queue(), Ui(
         origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
-    output = OUTPUTS[options.output or ('live' if can_paint() else 'once')]
+    name = options.output or ('live' if can_paint() else 'once')
+    output = OUTPUTS['check' if options.check is not None else name]
+    pollers = pollers_for(options, inbox)
     try:
-        return output(options, pollers_for(options, inbox), inbox, ui)
+        return output(options, pollers, inbox, ui)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
         emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
         return 1
+    finally:
+        pollers[0].close()          # which has the store that the others have
 
 
 if __name__ == '__main__':

@@ -11,13 +11,16 @@ import json
 import os
 import pty
 import queue
+import select
 import signal
+import sqlite3
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 
 import captures
@@ -28,6 +31,7 @@ from terminal import Terminal, environment
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                        'claude_usage.py')
+USAGE = '/api/oauth/usage'
 BARE = 'import curses, json, argparse, threading, queue, sqlite3'
 TIMES = 15
 
@@ -53,7 +57,7 @@ def logged_in_home():
 def serving():
     """A server that answers as the service does."""
     server = Server()
-    server.answer('/api/oauth/usage', Reply(body=captures.USAGE_2026))
+    server.answer(USAGE, Reply(body=captures.USAGE_2026))
     server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
     return server
 
@@ -147,7 +151,7 @@ def reaction():
     resizes, quits = [], []
     for _ in range(TIMES):
         with logged_in_home() as home, Server() as server:
-            server.answer('/api/oauth/usage', Reply(hang=True))
+            server.answer(USAGE, Reply(hang=True))
             with Terminal(command(server), env={'HOME': home}) as terminal:
                 server.wait_for(1)
                 began = time.perf_counter()
@@ -211,7 +215,7 @@ def pace_maker():
             writer.ask('run', 'BEGIN;%s COMMIT' % ''.join(
                 map(rows_of, sorted(set(SIXTY_DAYS) - set(agents)))))
             poller = PacePoller(queue.Queue(), time.time, pace.folder)
-            poller.once(False)
+            poller.once()
             reading = poller.inbox.get()
             assert len(reading.value.agents) == 200 and reading.value.blockages
             looks, idle, now = [], [], time.time()
@@ -221,7 +225,7 @@ def pace_maker():
                 os.utime(pace.path('config.json'), (now - HOUR - number, now - HOUR - number))
                 for times in (looks, idle):
                     began = time.perf_counter()
-                    poller.once(False)
+                    poller.once()
                     times.append(time.perf_counter() - began)
     tell('one look at all of Pace Maker', statistics.median(looks) * 1000, 'ms', 10)
     tell('one look where nothing changed', statistics.median(idle) * 1000, 'ms', 0.2)
@@ -230,12 +234,14 @@ def pace_maker():
 CHILD = '''
 import os, queue, sys, time
 sys.path.insert(0, sys.argv[1])
-from claude_usage import ConsolePoller, parse_time
+import tempfile
+from claude_usage import ConsolePoller, Store, parse_time
 now = parse_time('2025-11-30T12:00:00Z')
-poller = ConsolePoller(queue.Queue(), lambda: now, sys.argv[2], os.environ, sys.argv[3])
+poller = ConsolePoller(queue.Queue(), lambda: now, sys.argv[2], os.environ,
+                       Store(tempfile.mkdtemp()), sys.argv[3])
 for line in sys.stdin:
     wall, cpu = time.perf_counter(), time.process_time()
-    poller.once(False)
+    poller.once()
     print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
     now += 120
 '''
@@ -330,8 +336,254 @@ def console():
          'ms', 100)
 
 
+class Monitor:
+    """The live program on a terminal of its own, forked straight from here."""
+
+    def __init__(self, url, home):
+        self.seen = b''
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, [sys.executable, PROGRAM, '--api-url', url],
+                      dict(environment(home), TERM='xterm-256color'))
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+
+    def kill(self):
+        """End it so that it can do nothing more."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.master)
+
+
+class Monitors:
+    """Some monitors of one user; `with` reads what they send, and ends them."""
+
+    def __init__(self, urls, home):
+        self.home, self.ended = home, threading.Event()
+        self.changed = threading.Condition()
+        self.all = [Monitor(url, home) for url in urls]
+        self.reader = threading.Thread(target=self.read, daemon=True)
+
+    def __enter__(self):
+        self.reader.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.reader.join()
+        for monitor in self.all:
+            monitor.kill()
+
+    def read(self):
+        """Keep what comes, for a monitor whose terminal is full would wait."""
+        while not self.ended.wait(0.02):
+            with self.changed:
+                for monitor in self.all:
+                    if select.select([monitor.master], [], [], 0)[0]:
+                        monitor.seen += os.read(monitor.master, 65536)
+                self.changed.notify_all()
+
+    def wait_for(self, text, seconds):
+        """Wait until all of them have sent a text."""
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: all(text in monitor.seen for monitor in self.all), seconds), text
+
+    def kill(self, index):
+        """Kill one; it is no longer among them."""
+        with self.changed:
+            self.all.pop(index).kill()
+
+    def restart(self, url):
+        """Kill the one that has run for longest, and start another."""
+        with self.changed:
+            self.all.pop(0).kill()
+            self.all.append(Monitor(url, self.home))
+
+
+def requests_of(count, seconds):
+    """How many requests for usage come from so many monitors in so many seconds.
+
+    Each reply tells more, which is when the most is asked.
+    """
+    with logged_in_home() as home, serving() as server:
+        server.answer(USAGE, *(Reply(body=dict(captures.USAGE_2026, five_hour={
+            'utilization': used, 'resets_at': None})) for used in range(11, 99)))
+        with Monitors([server.url] * count, home) as monitors:
+            ends = server.wait_for(1, USAGE)[0].at + seconds
+            monitors.wait_for(b' 9%', seconds)
+            time.sleep(ends - time.monotonic())
+            return len(server.wait_for(1, USAGE))
+
+
+def wait_until(true, seconds):
+    """Look for something often, for at most so many seconds."""
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, 'it took too long'
+        time.sleep(0.01)
+
+
+def bereaved():
+    """Seconds from the holder's death in the middle of its request to the next request, and to
+    the numbers of all others. Each has a server of its own, so that the holder is known."""
+    with logged_in_home() as home, contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving()) for _ in range(5)]
+        for server in servers:
+            server.answer(USAGE, Reply(hang=True))
+
+        def asked():
+            return [server for server in servers
+                    if any(request.path == USAGE for request in server.requests)]
+        with Monitors([server.url for server in servers], home) as monitors:
+            wait_until(asked, 30)
+            holder, = asked()
+            for server in servers:
+                server.answer(USAGE, Reply(body=captures.USAGE_2026))
+            monitors.kill(servers.index(holder))
+            killed = time.monotonic()
+            wait_until(lambda: len(asked()) > 1, 60)
+            waited = time.monotonic() - killed
+            monitors.wait_for(b'11%', 60)
+            return waited, time.monotonic() - killed
+
+
+def blocked(seconds):
+    """Requests for usage from five monitors during the Retry-After of a 429, in real seconds.
+
+    Every few of them one is killed and another started, one told to ask, and --once run.
+    """
+    with logged_in_home() as home, serving() as server:
+        server.answer(USAGE, Reply(429, captures.ERROR_429, {'Retry-After': str(seconds)}),
+                      Reply(body=captures.USAGE_2026))
+        with Monitors([server.url] * 5, home) as monitors:
+            ends = server.wait_for(1, USAGE)[0].at + seconds
+            while time.monotonic() < ends - 10:
+                time.sleep(5)
+                monitors.restart(server.url)
+                os.write(monitors.all[0].master, b'r')
+                subprocess.run(command(server) + ['--once'], env=environment(home),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(ends - time.monotonic())
+            return len(server.wait_for(1, USAGE)) - 1
+
+
+def sharing():
+    """What several monitors of one user ask together."""
+    one = requests_of(1, 60)
+    print('one monitor for 60 s: %d requests for usage' % one)
+    tell('requests of 20 monitors for 60 s', requests_of(20, 60), '', one + 1)
+    waited, told = bereaved()
+    tell('next request after the holder was killed', waited, 's', 20)
+    tell('numbers of all others after that', told, 's', 20)
+    tell('requests of 5, restarted too, blocked for 120 s', blocked(120), '', 0)
+
+
+def eight_limits(tick):
+    """A reply for usage with eight limits, all of which move with each tick."""
+    names = ['five_hour', 'seven_day', 'seven_day_opus', 'seven_day_sonnet'] + [
+        'amber_ladder_%d' % number for number in range(4)]
+    return {name: {'utilization': 1 + (tick * 0.37 + index) % 99,
+                   'resets_at': 1.9e9 + tick // 100 * HOUR} for index, name in enumerate(names)}
+
+
+def settle(store, tick, at):
+    """Store a reply as a poller does."""
+    from claude_usage import Attempt, account_key, fingerprint, parse_identity, parse_usage
+    document = eight_limits(tick)
+    store.settle(account_key(parse_identity(captures.CLAUDE_JSON), {}),
+                 Attempt('usage', fingerprint(captures.TOKEN), at, 'ok'), at,
+                 json.dumps(document), parse_usage(document).limits, at)
+
+
+# The samples of the first day, once more for each of the days that follow.
+FILL = ('WITH RECURSIVE days(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM days WHERE n < 34) '
+        'INSERT INTO samples SELECT series, at + 86400 * n, used, resets_at + 86400 * n '
+        'FROM samples, days')
+
+
+def full_store(folder):
+    """A store with 35 days of samples; print what a day of them takes."""
+    sys.path.insert(0, os.path.dirname(PROGRAM))
+    from claude_usage import Store
+    full, start = Store(folder), time.time() - 35 * DAY
+    settle(full, 0, start)
+    empty, began = os.path.getsize(full.path), time.perf_counter()
+    for tick in range(1, 2880):
+        settle(full, tick, start + 30 * tick)
+    print('a reply with 8 limits stored in %.1f ms' % (
+        (time.perf_counter() - began) / 2880 * 1000))
+    tell('a day of samples of 8 limits', (os.path.getsize(full.path) - empty) / 2 ** 20, 'MiB', 3)
+    with contextlib.closing(sqlite3.connect(full.path)) as db, db:
+        db.execute(FILL)
+        count, = db.execute('SELECT count(*) FROM samples').fetchone()
+    print('35 days of them: %d samples, %.1f MiB' % (
+        count, os.path.getsize(full.path) / 2 ** 20))
+    return full
+
+
+def forget_usage(shared):
+    """Take the last reply and all attempts out, so that a request must be made and stored."""
+    with contextlib.closing(sqlite3.connect(shared.path)) as db, db:
+        db.execute("DELETE FROM replies WHERE source = 'usage'")
+        db.execute("DELETE FROM attempts WHERE source = 'usage'")
+
+
+def store():
+    """What the store grows by, and what a full one costs a `--once` that makes a request."""
+    with logged_in_home() as home, serving() as server:
+        full = full_store(os.path.join(home, 'full'))
+        fresh = type(full)(os.path.join(home, 'fresh'))
+        settle(fresh, 0, time.time())
+        times = {full: [], fresh: []}
+        for turn in range(2 * TIMES + 1):       # the first also asks who it is
+            for each in (full, fresh) if turn % 2 else (fresh, full):
+                forget_usage(each)
+                before, began = len(server.requests), time.perf_counter()
+                subprocess.run(command(server) + ['--once'], check=True,
+                               env=environment(home, CLAUDE_USAGE_DIR=each.folder),
+                               stdout=subprocess.DEVNULL)
+                times[each].append(time.perf_counter() - began)
+                assert len(server.requests) > before
+        full, fresh = (statistics.median(times[each][1:]) for each in (full, fresh))
+    print('--once with a fresh store %.0f ms, with a full one %.0f ms' % (
+        fresh * 1000, full * 1000))
+    tell('--once with 35 days of samples / with one', full / fresh, 'x', 1.2)
+
+
+SESSION = {'hook_event_name': 'Status', 'session_id': 'abc', 'cwd': '/home/user/project',
+           'model': {'id': 'claude-opus-4-5', 'display_name': 'Opus'}, 'version': '2.1.90',
+           'workspace': {'current_dir': '/home/user/project'}, 'cost': {'total_cost_usd': 1.2}}
+
+
+def statusline():
+    """The status line as it is installed, told other numbers each time, and so storing them."""
+    started = {
+        'bare': [sys.executable, '-c', 'import json, sqlite3'],
+        'installed': [sys.executable, '-c',
+                      'import sys; from claude_usage import main; sys.exit(main())',
+                      '--statusline'],
+        'script': [sys.executable, PROGRAM, '--statusline']}
+    times = {name: [] for name in started}
+    with logged_in_home() as home, tempfile.TemporaryDirectory() as cache:
+        env = environment(home, PYTHONPYCACHEPREFIX=cache, PYTHONPATH=os.path.dirname(PROGRAM))
+        resets_at = int(time.time()) + 3 * HOUR
+        for number in range(4 * TIMES + 1):     # the first writes the byte code
+            rates = {name: {'used_percentage': number, 'resets_at': resets_at}
+                     for name in ('five_hour', 'seven_day')}
+            told = json.dumps(dict(SESSION, rate_limits=rates)).encode()
+            for name, argv in started.items():
+                began = time.perf_counter()
+                done = subprocess.run(argv, input=told, stdout=subprocess.PIPE, env=env)
+                times[name].append(time.perf_counter() - began)
+                assert name == 'bare' or b'Opus' in done.stdout
+    bare, installed, script = (statistics.median(taken[1:]) for taken in times.values())
+    print('bare interpreter %.1f ms, installed %.1f ms' % (bare * 1000, installed * 1000))
+    print('as a file, compiled each time: %.1f ms, %.2f x' % (script * 1000, script / bare))
+    tell('--statusline / bare interpreter', installed / bare, 'x', 2.5)
+
+
 BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker,
-              'console': console}
+              'console': console, 'statusline': statusline, 'store': store, 'sharing': sharing}
 
 if __name__ == '__main__':
     print('Python %s, %d cores, load %.1f' % (

@@ -51,6 +51,10 @@ SITUATIONS = {
     'token expired': snapshot((FIVE_HOUR, SEVEN_DAY), age=3 * HOUR)._replace(
         login=Known(Account(), NOW - 3 * HOUR, Failure('token_expired'))),
     'stale': snapshot((FIVE_HOUR, SEVEN_DAY), age=90),
+    'fed': snapshot((FIVE_HOUR, SEVEN_DAY), age=20, next_at=NOW + 280,
+                    value=Usage((FIVE_HOUR, SEVEN_DAY), None, 'Claude Code')),
+    'not shared': NORMAL._replace(store=Known(
+        'Not shared with other monitors: /home/jane/.claude-usage: Permission denied.', NOW)),
     'not started, reset due': snapshot((limit('five_hour', 0.0, None),
                                         limit('seven_day', 99.0, -40))),
     'many limits': snapshot(MANY, EXTRA),

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -15,9 +16,10 @@ import pytest
 import captures
 from admin import JOHN, KEY, MODELS, PATH, AdminApi, Organization, days_from, error
 from claude_usage import (CONSOLE_ERRORS, DAY, HOUR, MODES, ConsolePoller, Projection, Snapshot,
-                          SourceError, absorb, detect_mode, dollars, has_credentials, message,
-                          parse_admin_key, parse_claude_code, parse_cost_report, parse_time,
-                          project, reckon_console, skew_of, summed, utc_day, who_am_i, whole)
+                          SourceError, Store, absorb, detect_mode, dollars, has_credentials,
+                          message, parse_admin_key, parse_claude_code, parse_cost_report,
+                          parse_time, project, reckon_console, skew_of, summed, utc_day, who_am_i,
+                          whole)
 from conftest import PROGRAM
 from server import Reply
 from terminal import Terminal
@@ -45,15 +47,19 @@ def month_days(now):
 class Desk:
     """A ConsolePoller in a test's hands: it asks when told to, and its clock stands still."""
 
-    def __init__(self, url, now, user, env, clock=None):
+    def __init__(self, url, now, user, env, clock=None, store=None):
         self.now, self.inbox = now, queue.Queue()
         self.snapshot, self.told = Snapshot(), []
-        self.poller = ConsolePoller(self.inbox, clock or (lambda: self.now), url, env, user)
+        self.store = store or Store(tempfile.mkdtemp(dir=env['CLAUDE_CONFIG_DIR']))
+        self.poller = ConsolePoller(self.inbox, clock or (lambda: self.now), url, env,
+                                    self.store, user)
 
     def poll(self, asked=False):
         """Let it ask what is due, to the last request; return the Console that is known then."""
         before = set(threading.enumerate())
-        self.poller.once(asked)
+        if asked:
+            self.poller.ask_now(self.poller.clock())
+        self.poller.once()
         for thread in set(threading.enumerate()) - before:
             if thread.is_alive():           # not one that is just being started, by the server
                 thread.join(20)
@@ -124,6 +130,36 @@ def test_sums_are_the_servers_own_at_every_page_size(server, desk, now, size):
     assert (console.month, console.through) == (now[:7], now[:10])
     assert console.complete and console.organization == 'Acme Corporation'
     assert len(api.requests(DAY_PATH)) >= len(days) + 1      # its last day has two pages
+
+
+@pytest.mark.parametrize('user', [JOHN, ''])
+def test_another_monitor_takes_them_all_from_the_store(server, desk, env, user):
+    """To the last digit, and asks later only for what may still change."""
+    env['USER'] = 'John'
+    organization = Organization(days=18)
+    organization.charge('2026-11-02', '0.0000000000000000001')
+    api, first = AdminApi(server, organization), desk(user=user)
+    console = first.poll()
+    asked = len(server.requests)
+    second = desk(user=user, store=first.store)
+    assert second.poll() == console and second.failure is None
+    assert second.snapshot.console.at == first.snapshot.console.at
+    assert len(server.requests) == asked
+    second.now += 120
+    check_sums(second.poll(), organization, month_days(second.now))
+    assert len(api.requests(DAY_PATH)) < 18 + 5
+
+
+def test_another_key_takes_nothing_from_the_store(server, desk, env):
+    AdminApi(server, Organization(days=18))
+    first = desk()
+    assert first.poll()
+    env['ANTHROPIC_ADMIN_API_KEY'] = KEY + '-of-another'
+    second = desk(store=first.store)
+    assert second.poll() is None and second.failure.code == 'unauthorized'
+    first.now += 120
+    env['ANTHROPIC_ADMIN_API_KEY'] = KEY
+    assert first.poll() and first.failure is None
 
 
 def test_quiet_days(server, desk):

@@ -1,7 +1,8 @@
-"""Credentials: every place where Claude Code keeps a login, in every state; nothing is written."""
+"""Credentials: every place where Claude Code keeps a login, in every state; what is written."""
 import hashlib
 import json
 import os
+import stat
 
 import pytest
 
@@ -297,15 +298,16 @@ def test_the_first_good_login_of_all_or_the_failure_that_says_most(
         assert error.failure.code == expected
 
 
-# --- nothing is written ---
+# --- what is written ---
 
 def tree(path):
     """Every name under a directory: mode, size, time of change and content."""
     found = {}
-    for place in sorted(path.rglob('*')) + [path]:
+    for place in sorted(path.rglob('*')):
         about = place.lstat()
-        found[str(place)] = (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino,
-                             place.read_bytes() if place.is_file() else None)
+        found[str(place.relative_to(path))] = (
+            about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino,
+            place.read_bytes() if place.is_file() else None)
     return found
 
 
@@ -313,10 +315,17 @@ def tree(path):
     Reply(body=captures.USAGE_2026), Reply(401, captures.ERROR_401),
     Reply(429, captures.ERROR_429, {'Retry-After': '720'})], ids=['200', '401', '429'])
 def test_a_run_changes_nothing_at_home(server, run, home, reply):
+    """But for the store, which spares the second run its request, and has no secret."""
     server.answer('/api/oauth/usage', reply)
+    server.answer('/api/oauth/profile', Reply(body=dict(captures.PROFILE, echo=TOKEN)))
     before = tree(home)
     run(['--once', '--api-url', server.url])
     run(['--json', '--api-url', server.url])
-    assert len(server.wait_for(2, '/api/oauth/usage')) == 2
+    assert len(server.wait_for(1, '/api/oauth/usage')) == 1
     assert {request.method for request in server.requests} == {'GET'}
-    assert tree(home) == before
+    after = tree(home)
+    folder, store = after.pop('.claude-usage'), after.pop('.claude-usage/store.db')
+    assert after == before
+    assert (folder[0], store[0]) == (stat.S_IFDIR | 0o700, stat.S_IFREG | 0o600)
+    for secret in (TOKEN, captures.REFRESH_TOKEN, 'SECRET'):
+        assert secret.encode() not in store[-1]

@@ -336,7 +336,7 @@ def picture(terminal, server, **ui):
     snapshot = Snapshot(
         Known(parse_identity(captures.CLAUDE_JSON), at),
         Known(parse_login(CREDENTIALS).account, at),
-        Known(parse_profile(captures.PROFILE), at), Known(parse_usage(QUIET), at, None, at + 1e6))
+        Known(parse_profile(captures.PROFILE), at), Known(parse_usage(QUIET), at, None, at + 30))
 
     def of_size(*size):
         frame = compose(snapshot, Ui(server.url[len('http://'):], **ui), size, at + 1)

@@ -8,7 +8,7 @@ from samples import EXTRA, FIVE_HOUR, NORMAL, NOW, SITUATIONS
 OLD, NEW = Usage((FIVE_HOUR,), None), Usage((), EXTRA)
 KNOWN = Snapshot(identity=Known(Account('u1', 'Ann'), 1.0), login=Known(Account(tier='x'), 2.0),
                  profile=Known(Account('u1', 'Ann A'), 3.0),
-                 usage=Known(OLD, 4.0, None, 34.0, 5.0))
+                 usage=Known(OLD, 4.0, None, 34.0, 5.0), store=Known('Not shared.', 6.0))
 FAILURE = Failure('network', 'unknown host')
 
 
@@ -42,9 +42,10 @@ def test_a_value_ends_a_failure_and_a_failure_another():
         NEW, 70.0, None, 99.0, 71.0)
 
 
-def test_another_account_keeps_nothing_but_the_login():
+def test_another_account_keeps_nothing_but_the_login_and_the_store():
     after = absorb(KNOWN, Reading('identity', 50.0, Account('u2', 'Bob')))
-    assert after == Snapshot(identity=Known(Account('u2', 'Bob'), 50.0), login=KNOWN.login)
+    assert after == Snapshot(identity=Known(Account('u2', 'Bob'), 50.0), login=KNOWN.login,
+                             store=KNOWN.store)
 
 
 @pytest.mark.parametrize('source, value', [

@@ -10,7 +10,8 @@ import pytest
 import captures
 from claude_usage import (DAY, HOUR, TIME_MOST, Account, Known, Limit, Snapshot, SourceError,
                           Spend, Ui, Usage, as_json, clean, compose, parse_identity, parse_json,
-                          parse_login, parse_profile, parse_time, parse_usage)
+                          parse_login, parse_profile, parse_stored, parse_time, parse_usage,
+                          unpacked_day, unpacked_month)
 from samples import HOSTILE
 
 
@@ -169,7 +170,7 @@ def test_utilization_is_percent(utilization, used):
     ({'amber_ladder': window(None), 'cinder_cove': None, 'a': 'text', 'b': [1], 'c': {}}, []),
     ({'five_hour': window(1), 'tangelo': window('high'), 'x': window(True), 'y': window([])},
      [('five_hour', '5-Hour', 1)]),
-    ({'\u202e': window(5)}, [('\u202e', 'Other', 5)]),
+    ({'\u202e': window(5)}, [('other', 'Other', 5)]),
     # An unknown kind is never dropped, nor shown beside itself.
     ({'limits': [listed('monthly_all', 0)]}, [('monthly_all', 'Monthly All', 0)]),
     ({'limits': [listed(None, 6), {'percent': 7}]},
@@ -416,6 +417,18 @@ def test_a_login_shows_no_token():
 def test_texts_of_accounts_are_cleaned(parse, document):
     texts = [text for text in parse(document) if text and isinstance(text, str)]
     assert texts and set(texts) == {clean(HOSTILE)}
+
+
+# --- The store ---
+
+@pytest.mark.parametrize('parse', [parse_usage, parse_profile, unpacked_month, unpacked_day])
+@pytest.mark.parametrize('body', [
+    None, '', '{', 'null', '5', '"x"', '[[]]', '[1, 2, 3, 4, 5, 6]', '[' * 99999, 5, b'\xff',
+    '[[["a", "USD", "x"]], []]', '["2026-11", null, {}, null, [["a"]], 5, 6]',
+    '["2026-11", null, {"2026-11-01": [5, 5]}, null, [], []]'])
+def test_a_stored_reply_that_is_none(parse, body):
+    """Whoever wrote it, and however."""
+    assert parse_stored(body, parse) is None
 
 
 # --- Anything ---

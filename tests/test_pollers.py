@@ -2,14 +2,16 @@
 import json
 import os
 import queue
+import re
 import time
 
 import pytest
 
 import captures
 from captures import CLAUDE_JSON, CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import (DAY, HOUR, MINUTE, Api, CodePoller, DemoPoller, Poller, Snapshot,
-                          account_of, drain, has_numbers, pace_status, usage_of)
+from claude_usage import (DAY, HOUR, JITTER, MINUTE, Api, CodePoller, DemoPoller, Poller, Snapshot,
+                          Store, Ui, account_of, clock_text, compose, drain, has_numbers,
+                          pace_status, usage_of)
 from server import Reply
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
@@ -29,13 +31,15 @@ class World:
     def __init__(self, server, folder, interval=30):
         self.server, self.folder, self.inbox = server, folder, queue.Queue()
         self.now = EXPIRES_AT - 30 * DAY
+        self.store = Store(str(folder / 'store'))
         self.times = []             # of the requests for usage, by that clock
         self.snapshot, self.told = Snapshot(), []
         self.log_in()
         self.answer(GOOD)
         server.answer(PROFILE, Reply(body=captures.PROFILE))
         env = {'CLAUDE_CONFIG_DIR': str(folder)}
-        self.poller = CodePoller(self.inbox, lambda: self.now, Api(server.url), env, interval)
+        self.poller = CodePoller(self.inbox, lambda: self.now, Api(server.url), env,
+                                 self.store, interval)
 
     def answer(self, *replies, seconds=0):
         """Give these replies to the next requests for usage; each takes so many seconds."""
@@ -64,7 +68,9 @@ class World:
 
     def once(self, asked=False):
         """Let the poller do what is due. It always looks again within 5 s."""
-        wait = self.poller.once(asked)
+        if asked:
+            self.poller.ask_now(self.now)
+        wait = self.poller.once()
         assert 0 <= wait <= 5
         told = queue.Queue()
         while not self.inbox.empty():
@@ -83,7 +89,7 @@ class World:
 
     def gaps(self):
         """Whole seconds between the requests for usage."""
-        return [int(later - earlier) for earlier, later in zip(self.times, self.times[1:])]
+        return [round(later - earlier) for earlier, later in zip(self.times, self.times[1:])]
 
     @property
     def failure(self):
@@ -96,6 +102,21 @@ def world(server, tmp_path):
     return World(server, tmp_path)
 
 
+def nearly(gaps):
+    """What equals these waits with their jitter."""
+    return pytest.approx(gaps, rel=JITTER, abs=1)
+
+
+def moving(used, **more):
+    """A reply with this percent."""
+    return Reply(body={'five_hour': dict({'utilization': used, 'resets_at': None}, **more)})
+
+
+def screen(world):
+    frame = compose(world.snapshot, Ui(), (80, 24), world.now)
+    return '\n'.join(''.join(span.text for span in line).rstrip() for line in frame.lines)
+
+
 # --- the rhythm ---
 
 @pytest.mark.parametrize('interval, gaps', [
@@ -103,8 +124,46 @@ def world(server, tmp_path):
     (60, [60] * 9), (90, [90] * 6), (600, [600])])
 def test_the_interval_within_the_budget(server, tmp_path, interval, gaps):
     world = World(server, tmp_path, interval)
-    world.pass_time(sum(gaps) + 1)
-    assert world.gaps() == gaps
+    world.pass_time(sum(gaps) * (1 + JITTER) + 1)
+    assert world.gaps()[:len(gaps)] == nearly(gaps)
+
+
+SLOWER = [30, 45, 68, 101, 152, 228, 300, 300, 300]
+
+
+@pytest.mark.parametrize('replies, gaps', [
+    ([GOOD], SLOWER),
+    ([moving(used) for used in range(100)], [30, 30, 30, 30, 180] * 3),
+    # Back to 30 s with the first change, and slower from there.
+    ([moving(1)] * 5 + [moving(2)], SLOWER[:5] + SLOWER),
+    # A failure is no change, whatever came before.
+    ([moving(1)] * 6 + [BAD, moving(1)], SLOWER[:6] + [30, 300, 300])],
+    ids=['still', 'moving', 'moved once', 'failed once'])
+def test_the_pace_follows_the_numbers(server, tmp_path, replies, gaps):
+    world = World(server, tmp_path, None)
+    world.answer(*replies)
+    world.pass_time(sum(gaps) * (1 + JITTER) + 1)
+    assert world.gaps()[:len(gaps)] == nearly(gaps)
+
+
+@pytest.mark.parametrize('interval', [None, 600])
+def test_a_reset_is_looked_at_at_once(server, tmp_path, interval):
+    world = World(server, tmp_path, interval)
+    at = world.now + 8 * MINUTE
+    world.answer(moving(99.0, resets_at=at))
+    world.pass_time(7 * MINUTE)
+    assert world.snapshot.usage.next_at == at + 5
+    world.pass_time(2 * MINUTE)
+    assert at + 5 in world.times
+
+
+def test_how_long_the_next_request_takes_is_told(server, tmp_path):
+    world = World(server, tmp_path, None)
+    world.once()
+    assert 'next' not in screen(world)
+    world.pass_time(2 * MINUTE)
+    assert re.search('Updated: .*, next %s' % clock_text(
+        world.snapshot.usage.next_at, world.now), screen(world))
 
 
 @pytest.mark.parametrize('interval, asked, seconds', [
@@ -136,7 +195,7 @@ def test_a_key_may_ask_within_the_budget(world):
 def test_failures_are_tried_again_more_and_more_seldom(world):
     world.answer(*[BAD] * 6 + [GOOD])
     world.pass_time(HOUR)
-    assert world.gaps()[:8] == [30, 60, 120, 240, 300, 300, 30, 30]
+    assert world.gaps()[:8] == nearly([30, 60, 120, 240, 300, 300, 30, 30])
     assert world.failure is None
 
 
@@ -164,7 +223,7 @@ def test_what_is_told(world):
     assert [(reading.source, reading.failure) for reading in world.told] == [
         ('identity', None), ('login', None), ('usage', None), ('profile', None)]
     usage = world.snapshot.usage
-    assert (usage.at, usage.next_at, usage.free_at) == (start, start + 30, 0)
+    assert (usage.at, usage.next_at - start, usage.free_at) == (start, nearly(30), 0)
     assert account_of(world.snapshot).name == 'Jane Doe'
     world.once()
     assert len(world.told) == 4, 'nothing new, nothing told'
@@ -178,6 +237,8 @@ def test_what_is_told(world):
     (99999, [3600])])
 @pytest.mark.parametrize('asked', [False, True])
 def test_a_block_is_sat_out_and_doubles(world, retry_after, gaps, asked):
+    """By itself it asks no sooner than after 180 s, whatever the block."""
+    gaps = gaps if asked else [max(180, gap) for gap in gaps]
     world.answer(limited(retry_after))
     world.pass_time(sum(gaps) + 1, asked)
     assert world.gaps() == gaps
@@ -194,8 +255,33 @@ def test_no_block_is_longer_than_an_hour(world):
 
 def test_a_block_ends_with_a_good_reply_and_begins_short_again(world):
     world.answer(limited(), limited(), GOOD, limited(), GOOD)
-    world.pass_time(5 * MINUTE)
-    assert world.gaps()[:4] == [60, 120, 30, 60]
+    blocks = []
+    for _ in range(4):
+        world.once(asked=True)
+        free_at = world.snapshot.usage.free_at
+        blocks.append(max(0, free_at - world.now))
+        world.now = max(world.now, free_at) + 1
+    assert blocks == [60, 120, 0, 60]
+
+
+def test_it_asks_seldom_for_half_an_hour(server, tmp_path):
+    world = World(server, tmp_path, 90)
+    world.answer(limited(), *map(moving, range(100)))
+    world.pass_time(HOUR)
+    assert world.gaps()[:10] == [180] * 10
+    assert world.gaps()[11:20] == nearly([90] * 9)
+
+
+def test_the_block_outlives_the_monitor(server, tmp_path):
+    world = World(server, tmp_path)
+    world.answer(GOOD, limited(720))
+    world.pass_time(MINUTE)
+    again = World(server, tmp_path)
+    again.now = world.now + 5
+    again.pass_time(10 * MINUTE, asked=True)
+    assert len(world.times) == 2 and again.times == []
+    assert again.failure == 'rate_limited' and has_numbers(again.snapshot)
+    assert again.snapshot.usage.next_at == world.times[-1] + 720
 
 
 def test_a_new_token_lifts_the_block(world):
@@ -267,7 +353,7 @@ def test_an_expired_token_makes_no_request(world):
 def test_a_token_that_expires_on_the_way_keeps_the_numbers(world):
     world.log_in(expires_at=world.now + 300 + 45)
     world.pass_time(MINUTE + 1, asked=False)
-    assert world.gaps() == [30] and world.failure == 'token_expired'
+    assert world.gaps() == nearly([30]) and world.failure == 'token_expired'
     assert has_numbers(world.snapshot) and world.snapshot.usage.at == world.times[-1]
     world.log_in('new')
     world.once()
@@ -295,6 +381,17 @@ def test_a_half_written_identity_is_no_change(world):
     world.once()
     assert account_of(world.snapshot).email == 'jane@example.com'
     assert len(world.times) == 1
+
+
+def test_an_identity_that_was_not_there_yet_costs_nothing(world, server, tmp_path):
+    """Until then the store knows the account by another name, but the token is the same."""
+    (tmp_path / '.claude.json').unlink()
+    world.once()
+    again = World(server, tmp_path)
+    again.now = world.now + 3
+    again.once()
+    assert again.failure is None and again.snapshot.profile.failure is None
+    assert has_numbers(again.snapshot)
 
 
 def test_no_login_is_looked_for_until_there_is_one(world):
@@ -356,13 +453,14 @@ def next_failure(inbox):
 class Broken(Poller):
     """One with a bug."""
 
-    def once(self, asked):
+    def once(self):
         raise KeyError(TOKEN)
 
 
 @pytest.mark.parametrize('make', [
     lambda inbox, folder: Broken(inbox, time.time),
-    lambda inbox, folder: CodePoller(inbox, time.time, None, {'CLAUDE_CONFIG_DIR': str(folder)})])
+    lambda inbox, folder: CodePoller(inbox, time.time, None, {'CLAUDE_CONFIG_DIR': str(folder)},
+                                     Store(str(folder / 'store')))])
 def test_a_bug_is_told_and_the_thread_lives_on(make, world):
     inbox = queue.Queue()
     poller = make(inbox, world.folder)
@@ -378,23 +476,23 @@ def test_a_bug_is_told_and_the_thread_lives_on(make, world):
 def test_a_running_poller_hears_that_it_is_asked(world):
     inbox = queue.Queue()
     poller = CodePoller(inbox, time.time, Api(world.server.url),
-                        {'CLAUDE_CONFIG_DIR': str(world.folder)}, DAY)
+                        {'CLAUDE_CONFIG_DIR': str(world.folder)}, world.store, DAY)
     poller.start()
     world.server.wait_for(1, PROFILE)
-    poller.asked.set()
+    poller.ask_now(time.time())
     world.server.wait_for(2, USAGE)
 
 
 @pytest.mark.parametrize('now', range(1795000000, 1795030000, 997))
 def test_the_demo_throttles_only_above_its_target(now):
     inbox = queue.Queue()
-    DemoPoller(inbox, lambda: now, 'code').once(False)
+    DemoPoller(inbox, lambda: now, 'code').once()
     told = pace_status(drain(inbox, Snapshot()), now)
     assert told.throttling == (told.deviation > 0) and told.window == '5-hour'
 
 
 def test_the_demo_asks_nobody(tmp_path):
     inbox = queue.Queue()
-    assert DemoPoller(inbox, lambda: 1e9, 'code').once(False) <= 5
+    assert DemoPoller(inbox, lambda: 1e9, 'code').once() <= 5
     snapshot = drain(inbox, Snapshot())
     assert has_numbers(snapshot) and account_of(snapshot).badges == ('ENTERPRISE',)

@@ -3,10 +3,11 @@ import re
 
 import pytest
 
-from claude_usage import (ACTIONS, HINT, HOUR, MINUTE, NO_WINDOWS, ROLES, Account, Failure, Frame,
-                          Ui, bar, cells, compose, countdown, countdown_short, next_change,
-                          width_of)
-from samples import EXTRA, FIVE_HOUR, MANY, NORMAL, NOW, SEVEN_DAY, SITUATIONS, limit, snapshot
+from claude_usage import (ACTIONS, DAY, HELP, HINT, HOUR, MINUTE, NO_WINDOWS, ROLES, Account,
+                          Failure, Frame, Ui, bar, cells, compose, countdown, countdown_short,
+                          next_change, width_of)
+from samples import (EXTRA, FIVE_HOUR, MANY, NORMAL, NOW, RATE_LIMITED, SEVEN_DAY, SITUATIONS,
+                     limit, snapshot)
 
 pytestmark = pytest.mark.usefixtures('zone')
 
@@ -258,12 +259,12 @@ def test_hidden_rows_are_counted_and_reached():
 def test_help_can_be_read_to_its_end():
     for size in SIZES:
         ui, seen = Ui(help=True), []
-        for _ in range(40):
+        for _ in range(90):
             frame = compose(NORMAL, ui, size, NOW)
             seen += texts(frame)
             ui = ACTIONS['down'](ui, NORMAL, frame, NOW)
         words = ' '.join(re.sub('[│┌└].? *', '', row) for row in seen)
-        assert 'q, Ctrl' in words and 'more.' in words
+        assert 'q, Ctrl' in words and HELP[-1].split(' ')[-1] in words
 
 
 # --- What must be told wherever there is room to ---
@@ -287,6 +288,27 @@ def test_a_failure_uses_all_the_room_there_is():
 def test_the_age_of_old_numbers(size):
     assert '14m ago' in shown(SITUATIONS['rate limited'], size)
     assert '1m ago' in shown(SITUATIONS['stale'], size)
+
+
+@pytest.mark.parametrize('via, slow, told', [
+    ('', 30, 'Updated: 20:19:08'), ('', 60, 'Updated: 20:19:08'),
+    ('', 61, 'Updated: 20:19:08, next 20:20'), ('', 300, 'Updated: 20:19:08, next 20:24'),
+    ('', 2 * DAY, 'Updated: 20:19:08, next Tue 20:19'),
+    ('Pace Maker', 30, 'Updated: 20:19:08 via Pace Maker'),
+    ('Claude Code', 300, 'Updated: 20:19:08 via Claude Code, next 20:24')])
+def test_when_the_next_request_comes_is_told_where_that_takes_long(via, slow, told):
+    known = snapshot((FIVE_HOUR,), age=10, next_at=NOW - 10 + slow)
+    known = known._replace(usage=known.usage._replace(
+        value=known.usage.value._replace(via=via)))
+    assert boxed(texts(compose(known, Ui(), (80, 24), NOW)))[-1] == told
+    for width in range(20, 80):         # what has no room is left out whole, the time last
+        row = boxed(texts(compose(known, Ui(), (width, 24), NOW)))[-1]
+        assert row in told or row in ('20:19:08' + told[17:], 'Updated: 20:19:08'), row
+
+
+def test_a_failure_tells_its_next_request_itself():
+    known = snapshot((FIVE_HOUR,), age=10, failure=RATE_LIMITED, next_at=NOW + 720)
+    assert shown(known, (80, 24)).count('20:31') == 1 and ', next' not in shown(known, (80, 24))
 
 
 @pytest.mark.parametrize('size', [(100, 30), (47, 16), (28, 8), (47, 2), (47, 1)])
