@@ -29,6 +29,7 @@ Data flows one way: sources -> inbox -> snapshot -> frame -> screen. The chapter
 Times are epoch seconds everywhere inside; `now` is a parameter of all that is pure.
 """
 import argparse
+import contextlib
 import functools
 import json
 import locale
@@ -234,9 +235,10 @@ try:
 except ImportError:             # Windows without windows-curses, a Python built without curses
     curses = None               # type: ignore
 try:
+    import fcntl
     import termios
 except ImportError:             # Windows
-    termios = None              # type: ignore
+    fcntl = termios = None      # type: ignore
 
 WINDOWS = os.name == 'nt'
 MACOS = sys.platform == 'darwin'
@@ -2505,9 +2507,10 @@ class Store:
         try:
             return self.transact(sqlite3, work, now, writes)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            if store_failure(error) != 'malformed':
+            if store_failure(error) == 'malformed':
+                self.set_aside(inode, now)
+            elif file_inode(self.path) == inode:    # else another monitor has just set it aside
                 raise
-            self.set_aside(inode, now)
         self.prepare()
         return self.transact(sqlite3, work, now, writes)
 
@@ -2567,15 +2570,35 @@ class Store:
         """Give a malformed file and its journal another name, unless another monitor has."""
         name = '%s.malformed-%s-%d' % (
             self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(now)), os.getpid())
-        try:
-            if os.lstat(self.path).st_ino != inode or os.path.lexists(name):
+        with alone_in(self.folder):
+            if file_inode(self.path) != inode or os.path.lexists(name):
                 return
             if os.path.lexists(self.path + '-journal'):
                 os.rename(self.path + '-journal', name + '-journal')
             os.rename(self.path, name)
             self.aside = name
-        except FileNotFoundError:
-            pass                        # another monitor was quicker
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keep other monitors waiting that want the same, where the file system can do that."""
+    if not fcntl:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        attempt(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def file_inode(path):
+    """The inode of a file, or of a link; None if there is none."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return None
 
 
 # What SQLite says, and the code for it; all else, such as a full disk, is `forbidden`.

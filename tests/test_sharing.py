@@ -54,7 +54,9 @@ def begin(service, home):
     yield start
     for child in children:
         child.kill()
-        child.communicate()
+        child.wait()
+        child.stdout.close()
+        child.stderr.close()
 
 
 def ends(child):
