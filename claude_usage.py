@@ -80,11 +80,13 @@ WATCH_SECONDS = 4                       # between two looks at the credentials
 EXPIRY_SECONDS = 300                    # a token counts as expired this much early
 
 CONNECT_SECONDS, TOTAL_SECONDS = 5, 15  # of one request; the total includes a body that drips
+SILENCE_SECONDS = 62                    # a lock, a lease and two requests take no longer
 BODY_MOST = 8 << 20                     # bytes of a reply
 STORE_FOLDER = '~/.claude-usage'
 STORE_VERSION = 1
 SAMPLES_SECONDS = 35 * DAY              # how long samples are kept
 SAMPLE_SECONDS = 20                     # no two of a limit are nearer
+DAYS_SECONDS = 62 * DAY                 # likewise, the Console's days
 ATTEMPTS_MOST = 50                      # kept of a source and account
 BUSY_SECONDS = 0.5                      # the wait for another monitor's transaction
 CLOSE_SECONDS = 0.1                     # the wait for our own, at the end
@@ -132,6 +134,11 @@ CONSOLE_ERRORS = dict(ERRORS, **{
                                                    'Admin keys.'),
     'forbidden_scope': ('Admin API key without access: {}.', ''),
 })
+
+# Why nothing is shared, by the code of the store's failure.
+STORE_TROUBLE = {'locked': 'Not shared with other monitors: {}.',
+                 'forbidden': 'Not shared with other monitors: {}.',
+                 'malformed': 'The shared store was malformed: {}.'}
 
 # The limits known by name: id -> (label, short label, window in seconds).
 LIMITS = {
@@ -261,6 +268,15 @@ def load_urllib3():
             raise SourceError('network', 'urllib3 is missing, install it with '
                                          '`python3 -m pip install urllib3`')
     return urllib3
+
+
+def load_sqlite3():
+    """sqlite3, which some builds of Python lack. SourceError forbidden."""
+    try:
+        import sqlite3
+    except ImportError:
+        raise SourceError('forbidden', 'this Python was built without sqlite3')
+    return sqlite3
 
 
 def parse_time(value):
@@ -535,7 +551,8 @@ class Usage(NamedTuple):
     """A reply of the usage endpoint."""
     limits: Tuple[Limit, ...]
     spend: Optional[Spend]
-    via: str = ''                   # whose reply it was, if not to one of our monitors
+    via: str = ''                   # 'Claude Code' or 'Pace Maker', where no monitor asked
+    rest_at: Optional[float] = None     # where it was fed: when what is not fed was told
 
 
 class Account(NamedTuple):
@@ -670,7 +687,7 @@ class Snapshot(NamedTuple):
     usage: Known = Known()      # Usage
     pace_maker: Known = Known()     # PaceMaker, None where it is not installed
     console: Known = Known()    # Console
-    store: Known = Known()      # why it is not shared with other monitors, '' where it is
+    store: Known = Known()      # why nothing is shared with other monitors, None where it is
 
 
 def absorb(snapshot, reading):
@@ -1306,7 +1323,7 @@ class Attempt(NamedTuple):
     source: str
     token: str                              # a fingerprint; '' of a reply that another got
     at: float                               # when its reply, or failure, came
-    code: str                               # 'ok' or a code of ERRORS
+    code: str                               # 'ok', a code of ERRORS, or LOST
     retry_after: Optional[float] = None     # seconds
     detail: str = ''                        # of the failure
     moved: bool = True                      # the numbers are not those of the reply before
@@ -1321,6 +1338,7 @@ class Pace(NamedTuple):
     wary: float = 0.0                       # at least, while a 429 is not long ago
 
 
+LOST = 'lost'           # the code of a request whose monitor ended before its reply came
 PACES = {'usage': Pace(USAGE_SECONDS, USAGE_MOST, JITTER, WARY_SECONDS),
          'profile': Pace(PROFILE_SECONDS, PROFILE_SECONDS),
          'console': Pace(CONSOLE_SECONDS, CONSOLE_SECONDS)}
@@ -1342,19 +1360,20 @@ def next_poll(history, source, token, pace, now, fed_at=None):
     """
     # What is further ahead was noted before the clock was set back.
     history = [attempt for attempt in history if attempt.at <= now + SKEW_SECONDS]
-    own = [attempt for attempt in history if attempt.source == source]
+    asked = [attempt for attempt in history if attempt.source == source]
+    own = [attempt for attempt in asked if attempt.code != LOST]
     failed = since_success(own)
     failed_so = [attempt for attempt in failed if attempt.token == token]
-    free_at, due = block_end(history, token), 0.0
-    if len(own) >= BUDGET:
-        free_at = max(free_at, own[-BUDGET].at + BUDGET_SECONDS)
+    free_at, due = wary_until(history, asked, token, pace), 0.0
+    if len(asked) >= BUDGET:
+        free_at = max(free_at, asked[-BUDGET].at + BUDGET_SECONDS)
     if failed_so:
         due = failed_so[-1].at + doubled(RETRY_SECONDS, len(failed_so), RETRY_MOST)
     elif own and not failed:
         due = reply_end(own, pace, fed_at)
     if failed_so and failed_so[-1].code == 'forbidden_scope':
         due = free_at = float('inf')
-    return Plan(max(due, free_at, wary_until(history, own, token, pace)), free_at)
+    return Plan(max(due, free_at), free_at)
 
 
 def reply_end(own, pace, fed_at):
@@ -1367,26 +1386,16 @@ def reply_end(own, pace, fed_at):
                  len(replies))
     seconds = min(pace.base * SLOWING ** still, pace.most)
     due = last.at + seconds * (1 + pace.jitter * (2 * (last.at * 0.618034 % 1) - 1))
-    if fed_at is not None:
+    if fed_at:
         due = max(due, min(fed_at + seconds, last.at + FED_SECONDS))
     if last.reset_at is not None:
         due = min(due, last.reset_at + RESET_SECONDS)
     return due
 
 
-def wary_until(history, own, token, pace):
-    """The earliest next request of a source where a 429 is not long over; 0.0 where none is."""
-    blocks = [attempt for attempt in history
-              if attempt.token == token and attempt.code == 'rate_limited']
-    if not blocks:
-        return 0.0
-    last = max(blocks[-1].at, own[-1].at if own else 0.0)
-    is_wary = last <= blocks[-1].at + min(blocks[-1].retry_after or 0, BLOCK_MOST) + WARY_SPAN
-    return last + pace.wary if is_wary else 0.0
-
-
 def joined(*histories):
-    """One history out of several, oldest first: each request once, of each source the last."""
+    """One history out of several, oldest first: each request once, of each source the last
+    ATTEMPTS_MOST."""
     unique = {attempt[:3]: attempt for history in histories for attempt in history}
     ordered = sorted(unique.values(), key=lambda attempt: attempt.at)
     sources = [attempt.source for attempt in ordered]
@@ -1428,28 +1437,67 @@ def latest_usage(known):
     """The Usage that two replies make up, {'usage' and 'statusline': (at, Usage)}, or None."""
     at, usage = known.get('usage', (0.0, None))
     fed_at, feed = known.get('statusline', (0.0, None))
-    return fed_usage(usage, feed) if feed and fed_at > at else usage
+    return fed_usage(usage, at, feed) if feed and fed_at > at else usage
 
 
-def fed_usage(usage, feed):
-    """A Usage with the windows that Claude Code's status line told since, where there are any."""
+def merged_feed(usage, told, feed):
+    """What to store of a `feed` of Claude Code's status line, no window of which goes back behind
+    the `usage` that is known; one that it leaves out stays as an earlier feed `told` it."""
+    known = {limit.id: limit for limit in usage.limits} if usage else {}
+    fed = {limit.id: limit for limit in told.limits} if told and feed.limits else {}
+    fed.update((limit.id, further(known.get(limit.id), limit)) for limit in feed.limits)
+    return feed._replace(limits=tuple(sorted(fed.values(), key=rank)))
+
+
+def unexpired(usage, fresh, now):
+    """A Usage without the limits whose reset has passed, but for those of `fresh` ids."""
+    return usage._replace(limits=tuple(
+        limit for limit in usage.limits
+        if limit.id in fresh or limit.resets_at is None or limit.resets_at > now))
+
+
+def fed_usage(usage, at, feed):
+    """A Usage of a time with the windows that Claude Code's status line has told since."""
     fed = {limit.id: limit for limit in feed.limits}
     fed.update((limit.id, further(limit, fed[limit.id]) if limit.id in fed else limit)
                for limit in (usage.limits if usage else ()))
-    return Usage(tuple(sorted(fed.values(), key=rank)), usage and usage.spend, 'Claude Code')
+    return Usage(tuple(sorted(fed.values(), key=rank)), usage and usage.spend, 'Claude Code',
+                 at if usage else None)
 
 
-def block_end(history, token):
-    """When the block ends that the service put on the token with its latest 429s; 0.0 if none."""
-    ends = [0.0]
-    for source in PACES:
-        blocks = [attempt for attempt in since_success(
-            [attempt for attempt in history if (attempt.source, attempt.token) == (source, token)])
-            if attempt.code == 'rate_limited']
-        if blocks:
-            told = min(blocks[-1].retry_after or 0, BLOCK_MOST)
-            ends.append(blocks[-1].at + max(told, doubled(BLOCK_SECONDS, len(blocks), BLOCK_MOST)))
-    return max(ends)
+def wary_until(history, asked, token, pace):
+    """When a source that was asked so may be asked again after the 429s of the token: when their
+    block is over, and for a while after that not as often as else; 0.0 where there were none."""
+    blocks = [block for source in PACES for block in blocks_of(
+        [attempt for attempt in history if (attempt.source, attempt.token) == (source, token)])]
+    free_at = max((block.end for block in blocks if not block.is_over), default=0.0)
+    latest = max((block.at for block in blocks), default=0.0)
+    last = max(latest, asked[-1].at if asked else 0.0)
+    if latest and last <= max(max(block.at, block.end - WARY_SECONDS)
+                              for block in blocks) + WARY_SPAN:
+        free_at = max(free_at, last + pace.wary)
+    return free_at
+
+
+class Block(NamedTuple):
+    """What a 429 forbids."""
+    at: float
+    end: float
+    is_over: bool       # a request has succeeded since
+
+
+def blocks_of(attempts):
+    """The Blocks of the Attempts of one source with one token; each further 429 doubles them."""
+    blocks, times = [], 0
+    for attempt in attempts:
+        if attempt.code == 'ok':
+            blocks, times = [block._replace(is_over=True) for block in blocks], 0
+        elif attempt.code == 'rate_limited':
+            times += 1
+            told = min(attempt.retry_after or 0, BLOCK_MOST)
+            blocks.append(Block(attempt.at, attempt.at + max(
+                told, doubled(BLOCK_SECONDS, times, BLOCK_MOST)), False))
+    return blocks
 
 
 def since_success(attempts):
@@ -1821,6 +1869,14 @@ def read_json(path, what):
         raise SourceError('malformed', what + ': not JSON')
 
 
+def read_identity(env):
+    """Whose login it is, by `.claude.json`; None where that does not tell."""
+    try:
+        return parse_identity(read_json(config_path(env, '.claude.json'), 'identity'))
+    except SourceError:
+        return None
+
+
 def login_in_file(env):
     """The credentials document in Claude Code's file. SourceError no_credentials, malformed."""
     document = read_json(config_path(env, '.credentials.json'), 'credentials')
@@ -1900,14 +1956,18 @@ def file_stamp(path):
 def are_old(stamps, now):
     """Whether a further change would show in the stamps: files' clocks tick but now and then."""
     newest = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
-    return not newest <= now < newest + FILE_SECONDS
+    return not abs(now - newest) < FILE_SECONDS
 
 
 @functools.lru_cache(maxsize=16)
 def fingerprint(token):
     """What stands for a token wherever it is only compared."""
     import hashlib
-    return hashlib.sha256(token.encode()).hexdigest()[:16]
+    return hashlib.sha256(token.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
+
+
+def oauth_headers(token):
+    return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
 
 
 def login_name(env):
@@ -2139,11 +2199,9 @@ NETWORK_FAILURES = (
     ('TimeoutError', 'timeout', ''),
     ('timeout', 'timeout', ''),
 )
-
-
 # Of these the service never heard: another monitor, behind another proxy, may do better.
-UNSENT = ('unknown host', 'connection refused', 'the host is out of reach',
-          'the proxy does not connect')
+UNSENT = {detail for name, code, detail in NETWORK_FAILURES if code == 'tls' or name in (
+    'ProxyError', 'gaierror', 'ConnectionRefusedError', 'NewConnectionError')}
 
 
 def was_sent(attempt):
@@ -2222,7 +2280,7 @@ def read_only(path, read):
 
     SourceError locked or malformed. What may pass by itself is tried again.
     """
-    import sqlite3
+    sqlite3 = load_sqlite3()
     name = os.path.basename(path)
     for left in reversed(range(TRIES)):
         try:
@@ -2402,10 +2460,12 @@ class Store:
     def __init__(self, folder):
         self.folder, self.path = folder, os.path.join(folder, 'store.db')
         self.aside = ''             # the new name of a malformed file
-        self.using = threading.Lock()
+        self.has_written = False    # since somebody set it to False
+        self.using, self.is_closed = threading.Lock(), False
 
     def close(self):
         """Let a transaction that is under way end, and none begin any more: the process ends."""
+        self.is_closed = True
         self.using.acquire(timeout=CLOSE_SECONDS)
 
     def recall(self, account, token, now):
@@ -2430,8 +2490,12 @@ class Store:
         def work(db):
             if not may(db):
                 return None
-            db.execute('REPLACE INTO leases VALUES (?, ?, ?)',
-                       (source, account, now + LEASE_SECONDS))
+            # A lease that nobody has ended is of a request that may have been made.
+            db.execute('INSERT INTO attempts SELECT account, source, token, min(until, ?), ?, '
+                       "NULL, '', 0, NULL FROM leases WHERE source = ? AND account = ?",
+                       (now, LOST, source, account))
+            db.execute('REPLACE INTO leases VALUES (?, ?, ?, ?)',
+                       (source, account, now + LEASE_SECONDS, token))
             return now + LEASE_SECONDS
         # Those that wait for another monitor's reply do not lock the file each time they look.
         return self.use(work, now, writes=True) if self.use(may, now) else None
@@ -2458,8 +2522,10 @@ class Store:
             db.execute('DELETE FROM attempts WHERE source = ? AND account = ? AND rowid NOT IN '
                        '(SELECT rowid FROM attempts WHERE source = ? AND account = ? '
                        'ORDER BY at DESC LIMIT ?)', key + key + (ATTEMPTS_MOST,))
-            if body is not None:
-                db.execute('REPLACE INTO replies VALUES (?, ?, ?, ?)', key + (attempt.at, body))
+            if body is not None:        # it may have had to wait, and be overtaken
+                db.execute('INSERT OR REPLACE INTO replies SELECT ?, ?, ?, ? WHERE NOT EXISTS '
+                           '(SELECT 1 FROM replies WHERE source = ? AND account = ? AND at > ?)',
+                           key + (attempt.at, body) + key + (attempt.at,))
             add_samples(db, account, limits, attempt.at)
         self.use(work, now, writes=True)
 
@@ -2471,16 +2537,19 @@ class Store:
             add_samples(db, account, limits, now)
         self.use(work, now, writes=True)
 
-    def days(self, account, now):
-        """{day: body} of the days that are kept for good."""
+    def days(self, account, month, now):
+        """{day: body} of the days of a month, '2026-11', that no longer change."""
         return dict(self.use(lambda db: db.execute(
-            'SELECT day, body FROM days WHERE account = ?', (account,)).fetchall(), now))
+            'SELECT day, body FROM days WHERE account = ? AND day BETWEEN ? AND ?',
+            (account, month, month + '-99')).fetchall(), now))
 
     def keep_days(self, account, days, now):
-        """Keep {day: body} for good."""
-        rows = [(account, day, body) for day, body in days.items()]
-        self.use(lambda db: db.executemany('REPLACE INTO days VALUES (?, ?, ?)', rows) and None,
-                 now, writes=True)
+        """Keep {day: body}, and forget what nobody will ask for."""
+        def work(db):
+            db.executemany('REPLACE INTO days VALUES (?, ?, ?)',
+                           [(account, day, body) for day, body in days.items()])
+            db.execute('DELETE FROM days WHERE day < ?', (utc_day(now - DAYS_SECONDS),))
+        self.use(work, now, writes=True)
 
     def touch(self, now):
         """See whether the file can be written."""
@@ -2492,14 +2561,18 @@ class Store:
 
     def use(self, work, now, writes=False):
         """`work(connection)` in one transaction. SourceError locked, forbidden or malformed."""
-        import sqlite3
+        sqlite3 = load_sqlite3()
+        if self.is_closed:
+            raise SourceError('forbidden', 'the program ends')
         try:
             with self.using:
                 return self.use_file(sqlite3, work, now, writes)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise SourceError(store_failure(error), '%s: %s' % (self.path, clean(str(error))))
+            raise SourceError(store_failure(error), '%s (%s)' % (
+                clean(str(error)), short_path(self.path)))
         except OSError as error:
-            raise SourceError('forbidden', '%s: %s' % (self.folder, error.strerror))
+            raise SourceError('forbidden', '%s (%s)' % (
+                error.strerror or error, short_path(self.folder)))
 
     def use_file(self, sqlite3, work, now, writes):
         """The same; a malformed file is set aside, and a new one takes its place."""
@@ -2522,16 +2595,16 @@ class Store:
         os.makedirs(self.folder, 0o700, exist_ok=True)
         found = os.lstat(self.folder)
         if not stat.S_ISDIR(found.st_mode):
-            raise OSError(0, 'it is no directory, but perhaps a link')
+            raise OSError(0, 'it is a link' if stat.S_ISLNK(found.st_mode) else 'it is no folder')
         if not WINDOWS and (found.st_uid != os.getuid() or found.st_mode & 0o022):
-            raise OSError(0, 'others may write there')
+            raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             pass
         found = os.lstat(self.path)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, 'store.db is no regular file')
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise OSError(0, 'store.db is a link, or no regular file')
         if not WINDOWS and found.st_mode & 0o077:
             os.chmod(self.path, 0o600)
         return found.st_ino
@@ -2548,11 +2621,13 @@ class Store:
                 db.execute('BEGIN IMMEDIATE')
                 self.create(sqlite3, db)
             if version_of(db) > STORE_VERSION:
-                raise SourceError('forbidden', self.path + ': it is from a newer version')
+                raise SourceError('forbidden', 'it is from a newer version (%s)' % short_path(
+                    self.path))
             if writes:
                 set_back(db, now)
             value = work(db)
             db.execute('COMMIT')
+            self.has_written = self.has_written or writes
             return value
         finally:
             db.close()
@@ -2610,7 +2685,8 @@ SCHEMA = (
     'PRIMARY KEY (source, account))',
     'CREATE TABLE attempts (account TEXT, source TEXT, token TEXT, at REAL, code TEXT, '
     'retry_after REAL, detail TEXT, moved INTEGER, reset_at REAL)',
-    'CREATE TABLE leases (source TEXT, account TEXT, until REAL, PRIMARY KEY (source, account))',
+    'CREATE TABLE leases (source TEXT, account TEXT, until REAL, token TEXT, '
+    'PRIMARY KEY (source, account))',
     'CREATE TABLE series (id INTEGER PRIMARY KEY, account TEXT, name TEXT, '
     'UNIQUE (account, name))',
     'CREATE TABLE samples (series INTEGER, at INTEGER, used REAL, resets_at INTEGER, '
@@ -2647,7 +2723,7 @@ def attempts_in(db, account, token):
 
 def is_attempt(source, token, at, code, retry_after, detail, moved, reset_at):
     """Whether a row is an Attempt, whatever has become of the file."""
-    return (is_moment(at) and (code == 'ok' or code in ERRORS)
+    return (is_moment(at) and (code in ('ok', LOST) or code in ERRORS)
             and all(isinstance(words, str) for words in (source, token, detail))
             and (retry_after is None or isinstance(retry_after, float) and retry_after >= 0)
             and (reset_at is None or is_moment(reset_at)))
@@ -2678,20 +2754,26 @@ def set_back(db, now):
                          "SELECT at FROM replies) WHERE typeof(at) = 'real'").fetchone()
     if latest and latest > now + SKEW_SECONDS:
         for table in ('attempts', 'replies'):
-            db.execute('UPDATE %s SET at = at - ?' % table, (latest - now,))
+            db.execute('UPDATE %s SET at = at - ? WHERE at > ?' % table, (latest - now, now))
         db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) AND at > ?',
                    (now,))
 
 
 def account_key(identity, env):
     """What an account is known by in the store. Not its token, which changes every few hours."""
-    return fingerprint(identity.uuid if identity and identity.uuid
-                       else os.path.abspath(config_path(env, '.credentials.json')))
+    if identity and identity.uuid:
+        return fingerprint(identity.uuid)
+    path = config_path(env, '.credentials.json')
+    try:
+        return fingerprint(os.path.abspath(path))
+    except OSError:                     # relative to a folder that is gone
+        return fingerprint(path)
 
 
 def store_folder(env):
     """The folder of the store."""
-    return env.get('CLAUDE_USAGE_DIR') or os.path.expanduser(STORE_FOLDER)
+    # Behind a last slash lstat would follow a link.
+    return os.path.expanduser(env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER)
 
 
 def storable(document):
@@ -2708,14 +2790,8 @@ def feed_store(store, account, document, now):
     replies = store.recall(account, '', now)[0]
     known = {source: (replies[source][0], parse_stored(replies[source][1], parse_usage))
              for source in ('usage', 'statusline') if source in replies}
-    usage, feed = latest_usage(known), parse_usage(document)
-    old = {limit.id: limit for limit in usage.limits} if usage else {}
-    feed = feed._replace(limits=tuple(further(old.get(limit.id), limit) for limit in feed.limits))
     told_at, told = known.get('statusline', (0.0, None))
-    if feed.limits and told:            # a window that it leaves out is as it was
-        names = [limit.id for limit in feed.limits]
-        feed = feed._replace(limits=feed.limits + tuple(
-            limit for limit in told.limits if limit.id not in names))
+    feed = merged_feed(latest_usage(known), told, parse_usage(document))
     is_news = not told or feed.limits != told.limits or not 0 <= now - told_at < QUIET_SECONDS
     if feed.limits and is_news:
         windows = {limit.id: {'utilization': limit.used, 'resets_at': limit.resets_at}
@@ -2803,13 +2879,14 @@ def short_path(path):
 def find_versions():
     """The Findings about the versions of what is used."""
     import platform
-    import sqlite3
-    yield Finding(True, 'claude-usage ' + __version__, 'Python %s, SQLite %s, %s.' % (
-        platform.python_version(), sqlite3.sqlite_version, platform.system()))
-    try:
-        yield Finding(True, 'urllib3', load_urllib3().__version__ + '.')
-    except SourceError as error:
-        yield Finding(False, 'urllib3', error.failure.detail + '.')
+    yield Finding(True, 'claude-usage ' + __version__, 'Python %s, %s.' % (
+        platform.python_version(), platform.system()))
+    for name, version in (('urllib3', lambda: load_urllib3().__version__),
+                          ('SQLite', lambda: load_sqlite3().sqlite_version)):
+        try:
+            yield Finding(True, name, version() + '.')
+        except SourceError as error:
+            yield Finding(False, name, error.failure.detail + '.')
 
 
 def find_logins(env, now):
@@ -2901,13 +2978,13 @@ def find_console(url, env, now):
 
 def find_store(store, now):
     """The Finding about our own file."""
-    place = short_path(store.path)
     try:
+        store.touch(now)
         count = store.count(now)
-        return Finding(True, place, '%d KiB, %d samples.' % (
-            os.path.getsize(store.path) // 1024, count))
+        return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
+            short_path(store.path), os.path.getsize(store.path) // 1024, count))
     except SourceError as error:
-        return Finding(False, place, STORE_TROUBLE[error.failure.code].format(
+        return Finding(False, 'Store', STORE_TROUBLE[error.failure.code].format(
             error.failure.detail))
 
 
@@ -2987,6 +3064,8 @@ class SharedPoller(Poller):
         self.store, self.paces = store, paces
         self.trouble = None         # the Failure of the store that was told ...
         self.troubled_at = 0.0      # ... since when, with this code
+        self.unsettled = []         # arguments of `share`: what is to be stored yet
+        self.leases = {}            # source -> lease, of requests that are under way
         self.forget()
 
     def forget(self):
@@ -2997,6 +3076,14 @@ class SharedPoller(Poller):
         self.store_stamp = None
 
     def close(self):
+        """Give back the lease on a request that is under way: nobody will hear its reply."""
+        try:
+            for source, lease in list(self.leases.items()):
+                account, token = self.key()
+                lost = Attempt(source, token, self.clock(), LOST)
+                self.store.settle(account, lost, lease, None, (), self.clock())
+        except SourceError:
+            pass                        # it expires by itself
         self.store.close()
 
     def key(self):
@@ -3004,24 +3091,29 @@ class SharedPoller(Poller):
         raise NotImplementedError
 
     def share(self, method, *args):
-        """(what a method of the store returns, True); (None, False) where the store fails."""
+        """(what a method of the store, which takes the time last, returns, True); (None, False)
+        where the store fails."""
+        self.store.has_written = False
         try:
             value = method(*args, self.clock())
         except SourceError as error:
             self.tell_trouble(error.failure)
             return None, False
         if self.store.aside:
-            self.tell_trouble(Failure('malformed', 'it is now ' + self.store.aside))
+            self.tell_trouble(Failure('malformed', 'it is now ' + short_path(self.store.aside)))
             self.store.aside = ''
-        elif self.trouble and self.is_over(self.trouble.code, method):
+            self.unsettled = [(self.store.settle, self.key()[0], attempt, 0.0, None, ())
+                              for attempt in self.history[-BUDGET:] if attempt.token]
+        elif self.trouble and self.is_over():
             self.tell_trouble(None)
         return value, True
 
-    def is_over(self, code, method):
-        """Whether the store's trouble is over after a method has worked."""
-        if code == 'malformed':         # over at once, but to be read for a while
+    def is_over(self):
+        """Whether the store's trouble is over: that of a malformed file is so at once, but is to
+        be read for a while; all else is when something can be written again."""
+        if self.trouble.code == 'malformed':
             return self.clock() > self.troubled_at + ASIDE_SECONDS
-        return method != self.store.recall      # which does without writing
+        return self.store.has_written
 
     def tell_trouble(self, failure):
         """Tell why nothing is shared, None if it is again."""
@@ -3033,31 +3125,42 @@ class SharedPoller(Poller):
 
     def recall(self):
         """Take what other monitors, or the status line, have stored since the last look."""
-        if self.trouble and self.trouble.code == 'locked':
-            self.share(self.store.touch)
-        account, token = self.key()
-        stamp = account, file_stamp(self.store.path)
-        if stamp == self.store_stamp:
+        self.settle_rest()
+        stamp = file_stamp(self.store.path)
+        if (self.key(), stamp) == self.store_stamp:
             return
-        self.store_stamp = stamp if are_old(stamp[1:], self.clock()) else None
-        found, is_shared = self.share(self.store.recall, account, token)
+        self.store_stamp = (self.key(), stamp) if are_old([stamp], self.clock()) else None
+        found, is_shared = self.share(self.store.recall, *self.key())
         if is_shared:
             replies, attempts = found
             # What is of before the clock was set back, the store tells with its new time.
             past = [old for old in self.history if old.at <= self.clock() + SKEW_SECONDS]
             self.history = joined(past, attempts)
             for source, (at, body) in replies.items():
-                old = self.values.get(source, (0.0, None))[0]
+                at, old = min(at, self.clock() + SKEW_SECONDS), self.stored(source)[0]
                 if old < at or old > self.clock() + SKEW_SECONDS:
                     self.take(source, at, body)
+
+    def settle_rest(self):
+        """Store what could not be stored before; see whether a lock is over."""
+        while self.unsettled:
+            if not self.share(*self.unsettled[0])[1]:
+                return
+            del self.unsettled[0]
+        if self.trouble and self.trouble.code == 'locked':
+            self.share(self.store.touch)
 
     def take(self, source, at, body):
         """Take a reply that another monitor has stored."""
         raise NotImplementedError
 
-    def latest(self, source):
-        """(at, value) of the newest reply; (0.0, None) if there is none."""
+    def stored(self, source):
+        """(at, value) of a source's newest reply; (0.0, None) if there is none."""
         return self.values.get(source, (0.0, None))
+
+    def latest(self, source):
+        """(at, value) of what is known of a source."""
+        return self.stored(source)
 
     def plan(self, source):
         return self.plan_after(source, self.history)
@@ -3069,10 +3172,15 @@ class SharedPoller(Poller):
         """Whether somebody still waits for a request."""
         if source != self.source or self.clock() < self.asked_at:
             return False
-        mine = '', self.key()[1]
-        return self.latest(source)[0] < self.asked_at - (self.patience or 0) and not any(
-            attempt.source == source and attempt.token in mine and attempt.at >= self.asked_at
-            for attempt in history)
+        is_old = self.latest(source)[0] < self.asked_at - (self.patience or 0)
+        return is_old and not self.has_asked(source, history)
+
+    def has_asked(self, source, history):
+        """Whether a request since then has ended, for the login that there is now. To what is
+        printed once, one just before says the same."""
+        mine, since = ('', self.key()[1]), self.asked_at - min(self.patience or 0, RETRY_SECONDS)
+        return any(attempt.source == source and attempt.token in mine and attempt.code != LOST
+                   and attempt.at >= since for attempt in history)
 
     def is_due(self, source, history):
         plan = self.plan_after(source, history)
@@ -3082,11 +3190,11 @@ class SharedPoller(Poller):
 
     def claim(self, source):
         """The lease on a source's next request; None if it is not ours to make."""
-        def is_due(attempts):
+        def is_still_due(attempts):
             return self.is_due(source, joined(self.history, attempts))
-        lease, is_shared = self.share(
-            functools.partial(self.store.claim, source, *self.key(), is_due))
+        lease, is_shared = self.share(self.store.claim, source, *self.key(), is_still_due)
         if is_shared:
+            self.leases.update({source: lease} if lease else {})
             return lease
         is_new = self.clock() - self.troubled_at < LOCKED_SECONDS
         return None if self.trouble.code == 'locked' and is_new else 0.0
@@ -3097,16 +3205,18 @@ class SharedPoller(Poller):
         if value is not None:
             self.values[attempt.source] = attempt.at, value
         account = self.key()[0]
-        if was_sent(attempt):
-            self.share(self.store.settle, account, attempt, lease, body, limits)
-        else:
-            self.share(self.store.release, attempt.source, account, lease)
+        self.leases.pop(attempt.source, None)
+        self.unsettled.append(
+            (self.store.settle, account, attempt, lease, body, limits) if was_sent(attempt)
+            else (self.store.release, attempt.source, account, lease))
+        del self.unsettled[:-BUDGET]        # what is older holds nobody up any more
+        self.settle_rest()
 
     def failure_of(self, source):
         """Why the last request failed, None if it did not."""
         token = self.key()[1]
-        own = [attempt for attempt in self.history
-               if attempt.source == source and attempt.token in ('', token)]
+        own = [attempt for attempt in self.history if attempt.code != LOST
+               and attempt.source == source and attempt.token in ('', token)]
         if own and own[-1].code != 'ok':
             return Failure(own[-1].code, own[-1].detail, own[-1].retry_after)
         return None
@@ -3117,30 +3227,23 @@ class SharedPoller(Poller):
         While it is being asked, there is no such time, and no failure yet.
         """
         at, value = self.latest(source)
-        failure, times = None, (None, None)
+        failure, plan = None, (float('inf'), float('inf'))
         if not is_asking:
-            next_at, free_at = self.plan(source)
-            times = tuple(time if time < float('inf') else None
-                          for time in (max(next_at, self.clock()), free_at))
-            failure = self.failure_of(source)
+            plan, failure = self.plan(source), self.failure_of(source)
             if value is None and not failure:
                 failure = Failure('rate_limited')       # by our own budget
-        told = at, value, failure, times
+        told = at, value, failure, plan
         if told == self.reported.get(source) or is_asking and (
                 value is None or at == self.reported.get(source, (None,))[0]):
             return
         self.reported[source] = told
+        times = tuple(time if time < float('inf') else None
+                      for time in (max(plan[0], self.clock()), plan[1]))
         if value is not None:
             self.inbox.put(Reading(source, at, value, None,
                                    *((None, None) if failure else times)))
         if failure:
             self.inbox.put(Reading(source, self.clock(), None, failure, *times))
-
-
-# Why nothing is shared, by the code of the store's failure.
-STORE_TROUBLE = {'locked': 'Not shared with other monitors: {}.',
-                 'forbidden': 'Not shared with other monitors: {}.',
-                 'malformed': 'The shared store was malformed: {}.'}
 
 
 class CodePoller(SharedPoller):
@@ -3159,7 +3262,8 @@ class CodePoller(SharedPoller):
         self.api, self.env, self.pace_folder = api, env, pace_folder
         self.stamps = self.identity_stamp = self.pace_stamps = None
         self.since = 0.0                    # this account's replies are younger
-        self.own = None                     # the Usage of the last reply to a monitor
+        self.own = None                     # the last Usage that was neither lent nor fed
+        self.took = None                    # seconds that our request for usage took
         self.held_until = 0.0               # Pace Maker is blocked until then
 
     def key(self):
@@ -3210,8 +3314,7 @@ class CodePoller(SharedPoller):
         if self.login:
             return min(LOOK_SECONDS, *map(self.ask, self.ENDPOINTS))
         for source in self.ENDPOINTS:
-            if self.latest(source)[1]:
-                self.report(source)
+            self.report(source, is_asking=True)     # with no next time: what is known by now
         self.tell_change('login', None, self.failure)
         return LOOK_SECONDS
 
@@ -3225,8 +3328,16 @@ class CodePoller(SharedPoller):
     def latest(self, source):
         if source != 'usage':
             return super().latest(source)
-        return max(self.values.get(name, (0.0, None))[0]
-                   for name in ('usage', 'statusline')), latest_usage(self.values)
+        return max(self.stored('usage')[0], self.stored('statusline')[0]), latest_usage(
+            self.values)
+
+    def is_asked(self, source, history):
+        """Also for what is printed once, if what the status line does not feed is too old."""
+        rest_at = self.stored('usage')[0]
+        is_old = (self.patience is not None and source == 'usage' and rest_at
+                  and rest_at < self.asked_at - FED_SECONDS)
+        return super().is_asked(source, history) or (
+            is_old and not self.has_asked(source, history))
 
     def borrow(self):
         """Take Pace Maker's reply if it is younger than ours; keep still while it is blocked.
@@ -3247,7 +3358,7 @@ class CodePoller(SharedPoller):
         if self.own and loan.usage and not same_account(self.own, loan.usage):
             return
         self.held_until = min(loan.blocked_until, now + BLOCK_MOST)
-        if loan.usage and max(self.since, self.values.get('usage', (0.0,))[0]) < loan.at <= now:
+        if loan.usage and max(self.since, self.stored('usage')[0]) < loan.at <= now:
             self.history = joined(self.history, (self.attempt('usage', '', loan.at, loan.usage),))
             self.values['usage'] = loan.at, loan.usage
 
@@ -3255,8 +3366,7 @@ class CodePoller(SharedPoller):
         """The Attempt that brought a value or a failure."""
         code, detail, retry_after = failure or ('ok', '', None)
         return Attempt(source, token, at, code, retry_after, detail,
-                       has_moved(self.values.get(source, (0.0, None))[1], value),
-                       next_reset(value, at))
+                       has_moved(self.stored(source)[1], value), next_reset(value, at))
 
     def ask(self, source):
         """Make the request if it is due and ours to make; return the seconds to the next look."""
@@ -3264,10 +3374,15 @@ class CodePoller(SharedPoller):
         self.report(source, is_due)
         if not is_due:
             return max(0, self.plan(source).next_at - self.clock())
-        self.look_at_login()
-        login, lease = self.login, self.login and self.claim(source)
+        key, lease = self.key(), self.claim(source)
         if lease is None:
             return LEASE_LOOK
+        self.look_at_login()
+        login = self.login
+        if not login or self.key() != key:
+            self.leases.pop(source, None)
+            self.share(self.store.release, source, key[0], lease)
+            return 0                        # to begin anew with what is there now
         document, value, failure = self.request(source, login)
         attempt = self.attempt(source, fingerprint(login.token), self.clock(), value, failure)
         if source == 'usage' and value:
@@ -3282,7 +3397,7 @@ class CodePoller(SharedPoller):
         return max(0, self.plan(source).next_at - attempt.at)
 
     def plan_after(self, source, history):
-        fed_at = self.values.get('statusline', (None,))[0] if source == 'usage' else None
+        fed_at = self.stored('statusline')[0] if source == 'usage' else None
         plan = next_poll(history, source, self.key()[1], self.paces[source], self.clock(), fed_at)
         return Plan(*(max(at, self.held_until) for at in plan))
 
@@ -3294,12 +3409,14 @@ class CodePoller(SharedPoller):
     def request(self, source, login):
         """(document, value, failure) of one request."""
         path, parse = self.ENDPOINTS[source]
-        headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + login.token)
         try:
-            document = self.api.get(path, headers, login.token)
+            document = self.api.get(path, oauth_headers(login.token), login.token)
             return document, parse(document), None
         except SourceError as error:
             return None, None, error.failure
+        finally:
+            if source == 'usage':
+                self.took = self.api.took
 
 
 class ConsolePoller(SharedPoller):
@@ -3320,7 +3437,8 @@ class ConsolePoller(SharedPoller):
         super().forget()
         self.names = None           # (organization, one's address, {workspace id: name})
         self.is_named = False       # nothing of them failed that may not fail the next time
-        self.is_nameless = False    # the store did not tell them
+        self.is_nameless = False    # the store did not tell them ...
+        self.asked_names = False    # ... and nobody else was asked yet
         self.days, self.final, self.month = {}, set(), ''
         self.tried = set()          # days that were asked for, whatever came of it
         self.costs = None           # the last cost report, parsed
@@ -3396,7 +3514,7 @@ class ConsolePoller(SharedPoller):
             given = self.user.strip().lower()
             self.names = organization, given or you or '', workspaces
             self.is_named = bool(month.names and (given or you is not None))
-            self.is_nameless = not self.is_named
+            self.is_nameless = not self.is_named and not self.asked_names
         self.days.update(month.days)
         self.tried.update(month.days)
         self.costs = month.costs
@@ -3410,10 +3528,10 @@ class ConsolePoller(SharedPoller):
 
     def recall_days(self):
         """Take the days of this month that were stored for good."""
-        stored = self.share(self.store.days, self.key()[0])[0] or {}
+        stored = self.share(self.store.days, self.key()[0], self.month)[0] or {}
         for day, body in stored.items():
             costs = parse_stored(body, unpacked_day)
-            if costs and day not in self.final and day.startswith(self.month):
+            if costs and day not in self.final:
                 self.days[day] = costs
                 self.final.add(day)
 
@@ -3452,15 +3570,15 @@ class ConsolePoller(SharedPoller):
     def hold(self):
         """Renew the lease, where half of it is over."""
         if self.lease and self.lease - self.clock() < LEASE_SECONDS / 2:
-            self.lease = self.share(functools.partial(
-                self.store.renew, 'console', self.key()[0], self.lease))[0] or self.lease
+            self.lease = self.share(
+                self.store.renew, 'console', self.key()[0], self.lease)[0] or self.lease
 
     def keep_days(self, days):
         """Store the days among these that no longer change."""
         bodies = {day: json.dumps(list(map(packed_table, self.days[day])))
                   for day in days if day in self.final}
         if bodies:
-            self.share(functools.partial(self.store.keep_days, self.key()[0], bodies))
+            self.share(self.store.keep_days, self.key()[0], bodies)
 
     def add(self, day, rows, failure, now):
         """Note the rows of a day's report, for good if it can no longer change, or those of the
@@ -3483,12 +3601,14 @@ class ConsolePoller(SharedPoller):
         """Ask for the names that the store did not tell; what fails of it, the next poll asks."""
         try:
             self.names = self.ask_names()
-        except SourceError:
-            self.is_named, self.is_nameless = False, False
+        except SourceError as error:
+            code, detail, retry_after = error.failure
+            self.note(Attempt('console', self.key()[1], self.clock(), code, retry_after, detail),
+                      0.0, None, None)
 
     def ask_names(self):
         """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
-        self.is_named, self.is_nameless = True, False
+        self.is_named, self.is_nameless, self.asked_names = True, False, True
         me = self.allowed(self.admin.get, 'me') or {}
         given = self.user or self.login_email()
         users = [] if given else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
@@ -3511,29 +3631,34 @@ class ConsolePoller(SharedPoller):
 
     def login_email(self):
         """The address of Claude Code's login: its profile's, else its identity's; or ''."""
-        try:
-            identity = parse_identity(read_json(config_path(self.env, '.claude.json'), 'identity'))
-        except SourceError:
-            identity = None
+        identity = read_identity(self.env)
         return self.profile_email(account_key(identity, self.env)) or (
             identity.email if identity else '')
 
     def profile_email(self, account):
         """The address in the profile of Claude Code's login, if that is stored or can be had."""
-        stored = (self.share(self.store.recall, account, '')[0] or ({},))[0].get('profile')
-        profile = stored and parse_stored(stored[1], parse_profile)
-        if profile:
-            return profile.email
         try:
             token = read_login(self.env, self.clock()).token
-            headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
-            document = Api(self.url).get(PROFILE_PATH, headers, token)
-            profile = parse_profile(document)
         except SourceError:
             return ''
-        attempt = Attempt('profile', fingerprint(token), self.clock(), 'ok')
-        self.share(self.store.settle, account, attempt, 0.0, storable(document), ())
-        return profile.email
+        replies, attempts = self.share(self.store.recall, account, fingerprint(token))[0] or (
+            {}, ())
+        profile = 'profile' in replies and parse_stored(replies['profile'][1], parse_profile)
+        plan = next_poll(attempts, 'profile', fingerprint(token), PACES['profile'], self.clock())
+        if profile or plan.free_at > self.clock():
+            return profile.email if profile else ''
+        document = failure = None
+        try:
+            document = Api(self.url).get(PROFILE_PATH, oauth_headers(token), token)
+            profile = parse_profile(document)
+        except SourceError as error:
+            failure = error.failure
+        code, detail, retry_after = failure or ('ok', '', None)
+        attempt = Attempt('profile', fingerprint(token), self.clock(), code, retry_after, detail)
+        if was_sent(attempt):
+            self.share(self.store.settle, account, attempt, 0.0,
+                       storable(document) if profile else None, ())
+        return profile.email if profile else ''
 
 
 class PacePoller(Poller):
@@ -4293,7 +4418,8 @@ def help_panel(known, ui, width, height):
 
 HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
         'All your monitors ask as one: every 30 seconds while usage moves, up to every 5 minutes '
-        'while it does not or the status line tells it, five times in 5 minutes at most.',
+        'while it does not or the status line tells it, five times in 5 minutes at most; the '
+        'Console every 2 minutes.',
         "The organization's cost is without Priority Tier.")
 
 
@@ -4656,12 +4782,13 @@ def statusline(usage, model, now, width, ends='▕▏'):
     """
     limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS] if usage else []
     if usage and not limits:
-        numbers = [summary(Snapshot(usage=Known(usage)), width, now)] * 4
+        numbers = [summary(Snapshot(usage=Known(usage)), width, now)]
     else:
         numbers = [status_numbers(limits, ends * has_bar, has_left, now) for has_bar, has_left in
                    ((True, True), (False, True), (False, False))]
     tail = (Span(' · ' * bool(numbers[0]) + model, 'soft'),) * bool(model)
-    lines = [line + tail for line in numbers] + numbers[-1:]
+    lines = [line + tail for line in numbers] + numbers[-1:] + (
+        [status_numbers(limits[:1], '', False, now), numbers[-1][1:2]] if limits else [])
     line = next((line for line in lines if width_of(line) <= width), lines[-1])
     return trimmed(fit(line, min(width, width_of(line))))
 
@@ -4681,14 +4808,14 @@ def status_numbers(limits, ends, has_left, now):
     return line
 
 
-def over(snapshot, percent, now):
+def over(usage, at, percent, now):
     """(exit code, words for stdout) of --check: 3 and the limits that are at `percent` or over, 0
     if none is, 1 if they are not known or were told too long ago."""
-    known = snapshot.usage
-    if not known.value or not known.value.limits or now - known.at > KNOWN_SECONDS:
+    if not usage or not usage.limits or now - at > KNOWN_SECONDS:
         return 1, ''
-    limits = [limit for limit in known.value.limits if limit.used >= percent]
-    return 3 if limits else 0, ''.join('%s: %g%% used, %s\n' % (
+    limits = [limit for limit in usage.limits if limit.used >= percent]
+    is_old = usage.rest_at is not None and now - usage.rest_at > KNOWN_SECONDS
+    return 3 if limits else int(is_old), ''.join('%s: %g%% used, %s\n' % (
         limit.label, limit.used, reset_words(limit, now)[0]) for limit in limits)
 
 
@@ -4701,7 +4828,8 @@ def as_metrics(snapshot, now, mode='code'):
     end = console and console.projection
     values = {
         'up': [({}, int(has_numbers(snapshot, mode) and not known.failure))],
-        'reply_age_seconds': [] if known.at is None else [({}, max(0, now - known.at))],
+        'reply_age_seconds': [] if known.at is None else [
+            ({}, max(0, now - (usage and usage.rest_at or known.at)))],
         'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
         'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
                                           for limit in limits if limit.resets_at is not None],
@@ -5068,7 +5196,7 @@ def is_waiting(snapshot, ui):
                                   or (ui.asked_at or 0) > known.at)
 
 
-def collect(pollers, inbox, mode, patience=None, progress=None, seconds=3 * TOTAL_SECONDS):
+def collect(pollers, inbox, mode, patience=None, progress=None, seconds=SILENCE_SECONDS):
     """The Snapshot once every source of a mode has answered, for outputs that are made just once.
 
     Replies younger than `patience` serve; by default those that a monitor would not renew yet.
@@ -5259,7 +5387,8 @@ OPTIONS = {
     '--user': {'metavar': 'EMAIL', 'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
                'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)'},
     '--interval': {'type': interval, 'metavar': 'SECONDS',
-                   'help': 'between two requests, 10 or more (default: 30; Console: 120)'},
+                   'help': 'between two requests, always, 10 or more (default: 30 to 300 as usage '
+                           'moves; Console: 120)'},
     '--api-url': {'type': api_url, 'metavar': 'URL',
                   'help': 'where to ask, https or http on loopback; it gets the token '
                           '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
@@ -5345,37 +5474,45 @@ def show_once(options, pollers, inbox, ui):
     return verdict(snapshot, ui.mode)
 
 
-def show_json(options, pollers, inbox, ui):
+def show_document(write, options, pollers, inbox, ui):
+    """Print what `write(snapshot, now, mode)` makes of the snapshot."""
     snapshot = collect(pollers, inbox, ui.mode, None, tell_progress)
-    emit(as_json(snapshot, time.time(), ui.mode), sys.stdout)
+    emit(write(snapshot, time.time(), ui.mode), sys.stdout)
+    warn(snapshot.store.value)
     return verdict(snapshot, ui.mode)
 
 
-def show_metrics(options, pollers, inbox, ui):
-    snapshot = collect(pollers, inbox, ui.mode, None, tell_progress)
-    emit(as_metrics(snapshot, time.time(), ui.mode), sys.stdout)
-    return verdict(snapshot, ui.mode)
+def warn(words):
+    """Say something on stderr, if there is something to say."""
+    if words:
+        emit('claude-usage: %s\n' % words, sys.stderr)
 
 
 def show_check(options, pollers, inbox, ui):
-    snapshot, now = collect(pollers, inbox, 'code', FRESH_SECONDS), time.time()
-    code, words = over(snapshot, options.check, now)
+    snapshot = collect(pollers, inbox, 'code', FRESH_SECONDS)
+    known, now = usage_of(snapshot), time.time()
+    usage, at, reason = known.value, known.at, NO_WINDOWS[False]
+    code, words = over(usage, at, options.check, now)
     emit(words, sys.stdout)
-    if code == 1 and not verdict(snapshot, 'code'):
-        emit('claude-usage: The last numbers are %s old.\n' % countdown(
-            now - snapshot.usage.at), sys.stderr)
+    if usage and usage.limits:
+        reason = 'The last numbers are %s old.' % countdown(now - (usage.rest_at or at))
+    elif known.failure:
+        reason = message(known.failure, known.next_at, now)
+    warn(snapshot.store.value)
+    warn(reason if code == 1 else '')
     return code
 
 
 def show_doctor(options, pollers, inbox, ui):
     now, url = time.time(), options.api_url
     snapshot = collect(pollers, inbox, 'code', 0)
-    replies = list(find_replies(snapshot, pollers[0].api.took, time.time()))
+    replies = list(find_replies(snapshot, pollers[0].took, time.time()))
     console = find_console(url, os.environ, now)
     lines = as_findings([
         *find_versions(), *find_logins(os.environ, now), *find_admin_keys(os.environ),
         *find_network(url, os.environ), *replies, console,
-        find_store(pollers[0].store, now), find_terminal()])
+        *([Finding(False, 'Store', snapshot.store.value)] if snapshot.store.value
+          else [find_store(pollers[0].store, now)]), find_terminal()])
     emit(as_text(map(ascii_line, lines) if ui.ascii else lines, colour_depth(options.color)),
          sys.stdout)
     return 0 if replies[0].is_good or console.is_good else 1
@@ -5390,14 +5527,11 @@ def show_statusline(options):
         document = None
     windows, model = parse_status(document)
     try:
-        identity = parse_identity(read_json(config_path(os.environ, '.claude.json'), 'identity'))
-    except SourceError:
-        identity = None
-    try:
-        usage = feed_store(Store(store_folder(os.environ)), account_key(identity, os.environ),
-                           windows, now)
-    except SourceError:
+        usage = feed_store(Store(store_folder(os.environ)),
+                           account_key(read_identity(os.environ), os.environ), windows, now)
+    except (SourceError, OSError):
         usage = parse_usage(windows)
+    usage = unexpired(usage, windows, now) if usage else None
     width = terminal_size(fallback=(WIDTH_MOST, 1))[0]
     if options.ascii or not unicode_terminal():
         line = ascii_line(statusline(usage, model, now, width, '||'))
@@ -5427,12 +5561,13 @@ def verdict(snapshot, mode):
     known, reason = main_of(snapshot, mode), NO_WINDOWS[False]
     if known.failure:
         reason = message(known.failure, known.next_at, time.time(), words_of(mode))
-    emit('claude-usage: %s\n' % reason, sys.stderr)
+    warn(reason)
     return 1
 
 
-OUTPUTS = {'live': show_live, 'once': show_once, 'json': show_json, 'check': show_check,
-           'metrics': show_metrics, 'doctor': show_doctor}
+OUTPUTS = {'live': show_live, 'once': show_once, 'check': show_check, 'doctor': show_doctor,
+           'json': functools.partial(show_document, as_json),
+           'metrics': functools.partial(show_document, as_metrics)}
 
 
 def pollers_for(options, inbox):
@@ -5475,7 +5610,8 @@ def main(argv=None):
         emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
         return 1
     finally:
-        pollers[0].close()          # which has the store that the others have
+        for poller in pollers:
+            poller.close()
 
 
 if __name__ == '__main__':

@@ -86,7 +86,8 @@ def test_a_status_line_of_less(usage, model, shown):
 
 @pytest.mark.parametrize('width, shown', [
     (38, '5h 78% ▕████▋░▏ 3h45m · 7d 34% · Opus'), (36, '5h 78% 3h45m · 7d 34% · Opus'),
-    (27, '5h 78% · 7d 34% · Opus'), (21, '5h 78% · 7d 34%'), (14, '5h 78% · 7d 3…')])
+    (27, '5h 78% · 7d 34% · Opus'), (21, '5h 78% · 7d 34%'), (14, '5h 78%'), (5, '78%'),
+    (2, '7…')])
 def test_a_narrow_status_line_keeps_the_numbers(width, shown):
     assert picture(NORMAL.usage.value, width=width) == shown
 
@@ -441,6 +442,11 @@ def test_typed_by_hand_it_does_not_wait(home):
 
 # --- --check ---
 
+def judged(snapshot, percent):
+    """What --check says of a snapshot."""
+    return over(snapshot.usage.value, snapshot.usage.at, percent, NOW)
+
+
 @pytest.mark.parametrize('percent, code, words', [
     (0, 3, ['5-Hour: 78% used, Resets in: 3h 45m (00:04)',
             '7-Day: 34% used, Resets in: 4d 1h 12m (Thu 21:31)']),
@@ -451,25 +457,34 @@ def test_typed_by_hand_it_does_not_wait(home):
     (78.1, 0, []), (100, 0, [])])
 @pytest.mark.usefixtures('zone')
 def test_over(percent, code, words):
-    assert over(NORMAL, percent, NOW) == (code, ''.join(line + '\n' for line in words))
+    assert judged(NORMAL, percent) == (code, ''.join(line + '\n' for line in words))
 
 
 @pytest.mark.parametrize('age, code', [
     (0, 3), (KNOWN_SECONDS, 3), (KNOWN_SECONDS + 1, 1), (-HOUR, 3)])
 def test_old_numbers_are_none(age, code):
     known = snapshot((FIVE_HOUR,), age=age, failure=RATE_LIMITED)
-    assert over(known, 50, NOW)[0] == code
+    assert judged(known, 50)[0] == code
+
+
+@pytest.mark.parametrize('age, percent, code', [
+    (KNOWN_SECONDS, 90, 0), (KNOWN_SECONDS + 1, 90, 1), (KNOWN_SECONDS + 1, 50, 3)])
+def test_old_limits_beside_fed_ones_are_none(age, percent, code):
+    """The status line tells nothing of the limits of models."""
+    known = snapshot((FIVE_HOUR, SEVEN_DAY))
+    usage = known.usage.value._replace(via='Claude Code', rest_at=NOW - age)
+    assert over(usage, NOW - 1, percent, NOW)[0] == code
 
 
 @pytest.mark.parametrize('known', [
     Snapshot(), SITUATIONS['no login'], SITUATIONS['waiting'], snapshot(), snapshot((), EXTRA)])
 def test_without_limits_it_is_unknown(known):
-    assert over(known, 0, NOW) == (1, '')
+    assert judged(known, 0) == (1, '')
 
 
 @pytest.mark.parametrize('used, code', [(99.96, 0), (100, 3), (100.4, 3)])
 def test_a_hundred_percent_is_all(used, code):
-    assert over(snapshot((FIVE_HOUR._replace(used=used),)), 100, NOW)[0] == code
+    assert judged(snapshot((FIVE_HOUR._replace(used=used),)), 100)[0] == code
 
 
 @pytest.mark.parametrize('percent', [
@@ -805,7 +820,7 @@ ECHO = error(401, 'invalid bearer token %s and key %s' % (TOKEN, KEY))
 # what is so -> (how to make it so, lines among those that are printed, exit code)
 DOCTOR = {
     'logged in': (in_env(), [
-        r'✓ claude-usage \d.*: Python \d.*, SQLite \d.*, \w+\.', r'✓ urllib3: \d.*\.',
+        r'✓ claude-usage \d.*: Python \d.*, \w+\.', r'✓ urllib3: \d.*\.', r'✓ SQLite: \d.*\.',
         r'✓ ~/.claude/.credentials.json: expires in \d+d .*\), scopes user:inference user:profile '
         r'user:sessions:claude_code\.',
         r'✗ CLAUDE_CODE_OAUTH_TOKEN: not set, nor needed .*',
@@ -816,7 +831,7 @@ DOCTOR = {
         r'✓ Code mode: the service answered in \d+\.\d\d s\.',
         r'✗ Pace Maker: not installed, nor needed\.',
         r'✗ Console mode: No Admin API key found\..*',
-        r'✓ ~/.claude-usage/store.db: \d+ KiB, \d+ samples\.', r'✗ Terminal: none; .*'], 0),
+        r'✓ Store: ~/.claude-usage/store.db, \d+ KiB, \d+ samples\.', r'✗ Terminal: none; .*'], 0),
     'expired': (login(expiresAt=1), [
         r'✗ ~/.claude/.credentials.json: Token expired\. Run `claude` to refresh\.',
         r'✗ Code mode: Token expired\. Run `claude` to refresh\.'], 1),
@@ -862,7 +877,7 @@ DOCTOR = {
         r'✗ SSL_CERT_FILE: /nonexistent/ca.pem cannot be read\. Correct or unset it\.',
         r'✓ REQUESTS_CA_BUNDLE: .*test_outputs\.py\.'], 0),
     'store a link': (with_link, [
-        r'✗ ~/.claude-usage/store.db: Not shared with other monitors: .*link\.',
+        r'✗ Store: Not shared with other monitors: .*link.* \(~/.claude-usage\)\.',
         r'✓ Code mode: .*'], 0),
     'Pace Maker installed': (with_pace_maker(), [r'✓ Pace Maker: (?!not installed)\S.*'], 0),
     'Pace Maker malformed': (with_pace_maker(usage='x' * 9000), [

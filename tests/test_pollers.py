@@ -237,8 +237,8 @@ def test_what_is_told(world):
     (99999, [3600])])
 @pytest.mark.parametrize('asked', [False, True])
 def test_a_block_is_sat_out_and_doubles(world, retry_after, gaps, asked):
-    """By itself it asks no sooner than after 180 s, whatever the block."""
-    gaps = gaps if asked else [max(180, gap) for gap in gaps]
+    """And it asks no sooner than after 180 s, whatever the block and whoever wants it."""
+    gaps = [max(180, gap) for gap in gaps]
     world.answer(limited(retry_after))
     world.pass_time(sum(gaps) + 1, asked)
     assert world.gaps() == gaps
@@ -261,7 +261,7 @@ def test_a_block_ends_with_a_good_reply_and_begins_short_again(world):
         free_at = world.snapshot.usage.free_at
         blocks.append(max(0, free_at - world.now))
         world.now = max(world.now, free_at) + 1
-    assert blocks == [60, 120, 0, 60]
+    assert blocks == [180] * 4, 'the blocks, of 60 and 120 s, would be over before'
 
 
 def test_it_asks_seldom_for_half_an_hour(server, tmp_path):
@@ -460,8 +460,9 @@ class Broken(Poller):
 @pytest.mark.parametrize('make', [
     lambda inbox, folder: Broken(inbox, time.time),
     lambda inbox, folder: CodePoller(inbox, time.time, None, {'CLAUDE_CONFIG_DIR': str(folder)},
-                                     Store(str(folder / 'store')))])
+                                     Store(str(folder / '.claude.json')))])
 def test_a_bug_is_told_and_the_thread_lives_on(make, world):
+    """The second has no store, for after a bug its lease would have to expire first."""
     inbox = queue.Queue()
     poller = make(inbox, world.folder)
     poller.start()

@@ -310,7 +310,7 @@ def test_what_a_reset_does_not_hurry():
     spent = replies('M', reset_at=NOW + 10)
     reset = spent[0]._replace(at=NOW)
     assert plan(attempts(*[(100, 'ok')] * 4) + spent) == (200, 200)
-    assert plan(attempts((100, 'rate_limited')) + spent, USAGE) == (180, 0)
+    assert plan(attempts((100, 'rate_limited')) + spent, USAGE) == (180, 180)
     assert plan((reset, reset._replace(source='profile', code='rate_limited'))) == (60, 60)
     assert plan(spent, Pace(HOUR, HOUR)) == (15, 0)
 
@@ -319,13 +319,14 @@ def test_only_the_last_reply_tells_of_resets():
     assert plan(replies('M', age=1000, reset_at=NOW + 3) + replies('s')) == (45, 0)
 
 
-@pytest.mark.parametrize('told, free_in, next_in', [
-    (None, 60, 180), (0, 60, 180), (60, 60, 180), (179, 179, 180), (180, 180, 180),
-    (181, 181, 181), (720, 720, 720), (99999, 3600, 3600)])
-def test_after_a_429_the_longer_of_its_block_and_180_seconds(told, free_in, next_in):
-    assert plan(attempts((0, 'rate_limited', told)), USAGE) == (next_in, free_in)
+@pytest.mark.parametrize('told, wait', [
+    (None, 180), (0, 180), (60, 180), (179, 180), (180, 180), (181, 181), (720, 720),
+    (99999, 3600)])
+def test_after_a_429_the_longer_of_its_block_and_180_seconds(told, wait):
+    """Whoever asks."""
+    assert plan(attempts((0, 'rate_limited', told)), USAGE) == (wait, wait)
     assert plan(attempts((999, 'rate_limited', 0), (0, 'rate_limited', told)), USAGE) == (
-        next_in, max(120, free_in))
+        wait, wait)
 
 
 @pytest.mark.parametrize('history, wait', [
@@ -339,11 +340,16 @@ def test_after_a_429_the_longer_of_its_block_and_180_seconds(told, free_in, next
     ([(30 * MINUTE + 1, 'rate_limited'), (1, 'ok'), (0, 'network')], 30),
     ([(DAY, 'rate_limited'), (0, 'ok')], 30),
     ([(DAY, 'rate_limited'), (1000, 'rate_limited'), (0, 'ok')], 180),
+    # A longer block is over when it is over.
+    ([(3700, 'rate_limited', 3600), (0, 'ok')], 180),
+    ([(1500 + sum(range(7)), 'rate_limited')] + [(1500 - i, 'rate_limited') for i in range(6)]
+     + [(0, 'ok')], 180),
+    ([(3600 + 30 * MINUTE, 'rate_limited', 3600), (0, 'ok')], 30),
 ])
 def test_not_under_180_seconds_for_half_an_hour(history, wait):
-    """By itself; somebody may ask as before, and a new token lifts it."""
+    """Whoever asks, but a new token lifts it."""
     history = attempts(*history)
-    assert plan(history, USAGE) == (wait, 0)
+    assert plan(history, USAGE) == (wait, wait if wait > 30 else 0)
     assert plan(history, USAGE, token='new').next_at <= 30
     assert plan(history, USAGE._replace(base=600, most=600)).next_at == max(
         wait, 600 + history[-1].at - NOW if history[-1].code == 'ok' else 0)
@@ -352,8 +358,8 @@ def test_not_under_180_seconds_for_half_an_hour(history, wait):
 def test_a_429_of_one_source_makes_usage_wary_too():
     profile = attempts((100, 'rate_limited'), source='profile')
     wary = Pace(30, 300, wary=180)
-    assert plan(profile + attempts((99, 'ok')), wary) == (81, 0)
-    assert plan(profile, wary) == (80, 0)
+    assert plan(profile + attempts((99, 'ok')), wary) == (81, 81)
+    assert plan(profile, wary) == (80, 80)
     console = attempts((200, 'rate_limited'), (0, 'ok'), source='console')
     assert plan(console, PACES['console'], source='console') == (120, 0)
 
@@ -565,7 +571,8 @@ FEED = Usage((FED_FIVE, FED_SEVEN), None)
     (OLD, Usage((), None), (FIVE_HOUR, SEVEN_DAY), EXTRA),
 ])
 def test_fed_usage(usage, feed, limits, spend):
-    assert fed_usage(usage, feed) == Usage(limits, spend, 'Claude Code')
+    assert fed_usage(usage, 5.0, feed) == Usage(limits, spend, 'Claude Code',
+                                                5.0 if usage else None)
 
 
 @pytest.mark.parametrize('at, fed_at, is_fed', [
@@ -574,7 +581,7 @@ def test_fed_usage(usage, feed, limits, spend):
 def test_the_latest_usage_of_both(at, fed_at, is_fed):
     known = {'usage': at and (at, OLD), 'statusline': fed_at and (fed_at, FEED)}
     told = latest_usage({source: value for source, value in known.items() if value})
-    assert told == (fed_usage(at and OLD, FEED) if is_fed else OLD)
+    assert told == (fed_usage(at and OLD, at, FEED) if is_fed else OLD)
 
 
 def test_no_latest_usage():
