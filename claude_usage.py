@@ -2480,20 +2480,19 @@ class Store:
     def claim(self, source, account, token, is_due, now):
         """Until when the next request is ours to make; None where it is another monitor's, or
         `is_due(attempts)` is not true."""
+        # A lease that ends too late is of before the clock was set back.
+        latest = now + LEASE_SECONDS + SKEW_SECONDS
+
         def may(db):
-            held = db.execute('SELECT until FROM leases WHERE source = ? AND account = ? '
-                              "AND typeof(until) = 'real'", (source, account)).fetchone()
-            # A lease that ends too late is of before the clock was set back.
-            is_held = held and now < held[0] <= now + LEASE_SECONDS + SKEW_SECONDS
-            return not is_held and is_due(attempts_in(db, account, token))
+            held = db.execute('SELECT 1 FROM leases WHERE source = ? AND account = ? '
+                              'AND until > ? AND until <= ?',
+                              (source, account, now, latest)).fetchone()
+            return not held and is_due(attempts_in(db, account, token))
 
         def work(db):
+            bury_leases(db, now, latest)
             if not may(db):
                 return None
-            # A lease that nobody has ended is of a request that may have been made.
-            db.execute('INSERT INTO attempts SELECT account, source, token, min(until, ?), ?, '
-                       "NULL, '', 0, NULL FROM leases WHERE source = ? AND account = ?",
-                       (now, LOST, source, account))
             db.execute('REPLACE INTO leases VALUES (?, ?, ?, ?)',
                        (source, account, now + LEASE_SECONDS, token))
             return now + LEASE_SECONDS
@@ -2704,6 +2703,14 @@ def store_failure(error):
 
 def version_of(db):
     return db.execute('PRAGMA user_version').fetchone()[0]
+
+
+def bury_leases(db, now, latest):
+    """Note leases that nobody has ended as requests that may have been made."""
+    ended = 'FROM leases WHERE until <= ? OR until > ?'
+    db.execute("INSERT INTO attempts SELECT account, source, token, min(until, ?), ?, NULL, '', "
+               "0, NULL " + ended, (now, LOST, now, latest))
+    db.execute('DELETE ' + ended, (now, latest))
 
 
 def end_lease(db, source, account, lease):

@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 import captures
 from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import (HOUR, KNOWN_SECONDS, METRICS, MINUTE, STORE_VERSION, Attempt, Console,
-                          Finding, Known, Projection, Snapshot, Spend, Store, Usage,
-                          account_key, as_findings, as_metrics, as_text, ascii_text, cells, clean,
-                          find_admin_keys, find_network, fingerprint, main, over, parse_arguments,
-                          parse_identity, parse_status, parse_usage, statusline, width_of)
+from claude_usage import (FED_SECONDS, HOUR, KNOWN_SECONDS, METRICS, MINUTE, STORE_VERSION,
+                          Attempt, Console, Finding, Known, Projection, Snapshot, Spend, Store,
+                          Usage, account_key, as_findings, as_metrics, as_text, ascii_text, cells,
+                          clean, find_admin_keys, find_network, fingerprint, main, over,
+                          parse_arguments, parse_identity, parse_status, parse_usage, statusline,
+                          width_of)
 from conftest import PROGRAM
 from pacemaker import Pace
 from samples import (EXTRA, FIVE_HOUR, HOSTILE, MANY, NORMAL, NOW, RATE_LIMITED, SEVEN_DAY,
@@ -980,3 +981,51 @@ def test_a_key_is_judged_but_not_told(home, monkeypatch, key, is_good):
     found = list(find_admin_keys({'ANTHROPIC_ADMIN_API_KEY': key}))
     assert [finding.is_good for finding in found] == [is_good, False]
     assert 'SECRET' not in repr(found)
+
+
+# --- what is known of before ---
+
+@pytest.mark.parametrize('credentials, code', [
+    ({'claudeAiOauth': dict(CREDENTIALS['claudeAiOauth'], expiresAt=1000)}, 'token_expired'),
+    (LOGGED_OUT, 'logged_out')])
+def test_without_a_login_old_numbers_are_not_all_is_well(ask, service, home, credentials, code):
+    """A machine on which nobody runs `claude` is the one that wants an alarm."""
+    stored(home, 25 * HOUR)
+    (home / '.claude' / '.credentials.json').write_text(json.dumps(credentials))
+    document = json.loads(ask('--json').out)
+    usage = document['sources']['usage']
+    assert (usage['status'], usage['error']) == ('error', code) and document['limits']
+    assert '\nclaude_usage_up 0\n' in ask('--metrics').out
+    shown = ask('--once').out
+    assert '(1d 1h ago)' in shown.replace('1d 1h 0m', '1d 1h') and 'Run `claude`' in shown
+    assert ask('--check', '50').code == 1
+    doctor = ask('--doctor')
+    assert doctor.code == 1 and '✗ Code mode: ' in doctor.out
+    assert not service.requests
+
+
+def test_a_prompt_in_the_morning_has_no_numbers_of_yesterday(prompt):
+    """Until a session's first reply Claude Code tells nothing."""
+    yesterday = session()
+    for window in yesterday['rate_limits'].values():
+        window['resets_at'] = time.time() - 5 * HOUR
+    assert plain(prompt(yesterday)).startswith('5h '), 'what it tells now is shown'
+    assert plain(prompt({'model': {'display_name': 'Opus'}})) == 'Opus\n'
+
+
+def test_limits_of_models_are_asked_for_beside_the_status_line(ask, service, home, prompt):
+    """It does not tell them, however often it feeds."""
+    stored(home, FED_SECONDS + 1)
+    prompt(session())
+    assert ask('--check', '99').code == 0
+    assert asked(service) == 1
+    assert ask('--check', '99').code == 0
+    assert asked(service) == 1
+
+
+def test_what_is_not_shared_is_said_to_scripts(ask, service, home):
+    (home / '.claude-usage').symlink_to(home)
+    for arguments in (('--json',), ('--metrics',), ('--check', '99')):
+        done = ask(*arguments)
+        assert done.code == 0
+        assert done.err.startswith('claude-usage: Not shared with other monitors: it is a link')

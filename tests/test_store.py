@@ -3,6 +3,7 @@ import contextlib
 import itertools
 import json
 import os
+import queue
 import random
 import re
 import sqlite3
@@ -14,13 +15,13 @@ import threading
 import pytest
 
 import captures
-from admin import JOHN, KEY, AdminApi, Organization
+from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import LOGGED_OUT, REFRESH_TOKEN, TOKEN
 from claude_usage import (ATTEMPTS_MOST, BUDGET, BUDGET_SECONDS, DAY, HOUR, LEASE_SECONDS,
-                          LOCKED_SECONDS, MINUTE, SAMPLES_SECONDS, STORE_FOLDER, Api, Attempt,
-                          CodePoller, Limit, Snapshot, SourceError, Store, Ui, add_samples,
-                          compose, feed_store, has_numbers, parse_time, set_back, store_folder,
-                          usage_of)
+                          LOCKED_SECONDS, LOST, MINUTE, PACES, SAMPLES_SECONDS, STORE_FOLDER, Api,
+                          Attempt, CodePoller, ConsolePoller, Limit, Snapshot, SourceError, Store,
+                          Ui, add_samples, compose, feed_store, has_numbers, next_poll, parse_time,
+                          set_back, store_folder, usage_of)
 from conftest import PROGRAM
 from server import Reply
 from test_console import BROKEN, DAY_PATH, NOW, Desk, check_sums
@@ -1370,3 +1371,165 @@ def test_odd_replies_can_be_stored_or_do_without(world, reply):
         assert has_numbers(monitor.snapshot) or monitor.failure
     assert mine.snapshot.usage.value == other.snapshot.usage.value
     assert not mine.trouble
+
+
+# --- what must not be lost ---
+
+def test_a_request_whose_monitor_ended_counts(world):
+    """Of ten that are killed in their request, one after the other, five may ask in 300 s."""
+    store, token, told = Store(str(world.store.folder)), 't', []
+
+    def may(history):
+        plan = next_poll(history, 'usage', token, PACES['usage'], world.now)
+        return world.now >= plan.free_at
+    for _ in range(10):
+        lease = store.claim('usage', 'a', token, may, world.now)
+        told.append(bool(lease))
+        world.now += LEASE_SECONDS + 1
+    assert told == [True] * 5 + [False] * 5
+    lost = store.recall('a', token, world.now)[1]
+    assert [attempt.code for attempt in lost] == [LOST] * 5
+
+
+def test_a_lost_request_holds_nobody_up(world):
+    world.store.claim('usage', *world.poller.key(), lambda _: True, world.now)
+    mine = Monitor(world)
+    mine.once()
+    world.store.claim('usage', *mine.poller.key(), lambda _: True, world.now)
+    world.now += LEASE_SECONDS + 1
+    mine.once()
+    assert mine.five_hour() == 11 and not mine.failure and len(world.times) == 1
+
+
+def test_who_waits_for_the_lock_is_not_behind_the_clock(store):
+    """Each takes its time before it waits, so the later one may come with the earlier time."""
+    assert store.claim('usage', 'a', 't', lambda _: True, 100.0)
+    assert not store.claim('usage', 'a', 't', lambda _: True, 99.9)
+
+
+def test_a_block_that_could_not_be_stored_is_stored_later(world):
+    world.answer(limited(120), GOOD)
+    mine = Monitor(world)
+    connection = []
+
+    def lock(request):
+        connection.append(sqlite3.connect(mine.store.path, isolation_level=None,
+                                          check_same_thread=False))
+        connection[0].execute('BEGIN EXCLUSIVE')
+        world.times.append(world.now)
+        return limited(120)
+    world.server.answer(USAGE, lock, GOOD)
+    mine.once()
+    assert mine.failure == 'rate_limited' and mine.trouble.startswith(NOT_SHARED)
+    connection[0].close()
+    world.now += 2
+    mine.once()
+    assert not mine.trouble
+    world.now += LEASE_SECONDS
+    other = Monitor(world)
+    together([other], 60)
+    assert other.failure == 'rate_limited' and len(world.times) == 1
+
+
+def test_who_sets_a_file_aside_knows_the_block_still(world):
+    world.answer(limited(600), GOOD)
+    mine = Monitor(world)
+    mine.once()
+    SPOILED['text'](mine.store.path)
+    world.now += 2
+    mine.once()
+    mine.once()
+    assert mine.trouble.startswith(MALFORMED)
+    other = Monitor(world)
+    other.once()
+    assert other.failure == 'rate_limited' and len(world.times) == 1
+
+
+def test_a_machine_that_is_ahead_moves_no_block(world):
+    """Only what is of the future is moved, or a block would end ever sooner."""
+    world.answer(limited(3600), GOOD)
+    Monitor(world).once()
+    for _ in range(30):
+        world.store.feed('elsewhere', '{}', (), world.now + 90)
+        world.now += 30
+        world.store.touch(world.now)
+    other = Monitor(world)
+    other.once()
+    assert other.failure == 'rate_limited' and len(world.times) == 1
+
+
+def test_a_request_under_way_is_given_back_at_the_end(world):
+    mine = Monitor(world)
+    mine.poller.look_at_login()
+    lease = mine.poller.claim('usage')
+    mine.poller.close()
+    with pytest.raises(SourceError):
+        mine.store.touch(world.now)
+    assert lease and Monitor(world).store.claim(
+        'usage', *mine.poller.key(), lambda history: len(history) == 1, world.now)
+
+
+def test_without_a_login_what_is_known_is_told_with_the_reason(world):
+    """And once: with no next time, so that what is printed once waits for the reason."""
+    Monitor(world).once()
+    world.log_in(expires_at=world.now)
+    mine = Monitor(world)
+    together([mine], 20)
+    assert mine.five_hour() == 11 and mine.failure == 'token_expired'
+    usage = [reading for reading in mine.told if reading.source == 'usage']
+    assert len(usage) == 1 and usage[0].next_at is None
+    assert [reading.source for reading in mine.told][-1] == 'login'
+
+
+@pytest.mark.parametrize('failing', ['me', 'workspaces', 'users'])
+def test_names_that_fail_are_not_asked_at_every_look(server, env, failing):
+    """Where a month was stored by somebody who was named, and this one is not."""
+    api = AdminApi(server, Organization(days=18, rows=1))
+    desk_at(server, env, user=JOHN).poll()
+    api.faults[failing] = error(500, 'Internal server error')
+    mine = desk_at(server, env)
+    before = len(api.requests())
+    for _ in range(10):
+        mine.poll()
+        mine.now += 2
+    assert len(api.requests()) - before <= 3
+
+
+def test_the_console_leaves_a_blocked_token_alone(world, env):
+    """One's address is in the profile, which the same token is for."""
+    world.answer(limited(3600))
+    Monitor(world).once()
+    AdminApi(world.server, Organization(days=18, rows=1))
+    before = len([request for request in world.server.requests if request.path == PROFILE])
+    poller = ConsolePoller(queue.Queue(), lambda: world.now, world.server.url, dict(
+        env, CLAUDE_CONFIG_DIR=str(world.folder)), Store(str(world.store.folder)))
+    poller.login_email()
+    assert len([request for request in world.server.requests
+                if request.path == PROFILE]) == before
+
+
+@pytest.mark.parametrize('end', ['/', '//'])
+def test_a_link_behind_a_slash_is_not_followed(tmp_path, end):
+    (tmp_path / 'there').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'there')
+    store = Store(store_folder({'CLAUDE_USAGE_DIR': str(tmp_path / 'link') + end}))
+    with pytest.raises(SourceError):
+        store.touch(1000)
+    assert not os.listdir(str(tmp_path / 'there'))
+
+
+def test_another_name_of_some_file_is_no_store(store, tmp_path):
+    store.touch(1000)
+    os.unlink(store.path)
+    (tmp_path / 'mine').write_bytes(b'')
+    os.link(str(tmp_path / 'mine'), store.path)
+    with pytest.raises(SourceError):
+        store.touch(1000)
+    assert (tmp_path / 'mine').read_bytes() == b''
+
+
+def test_a_python_without_sqlite_does_without_the_store(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'sqlite3', None)
+    mine = Monitor(world)
+    mine.once()
+    assert mine.five_hour() == 11 and 'without sqlite3' in mine.trouble
