@@ -1211,6 +1211,7 @@ def known_text(value):
 
 
 def unpacked_day(tables):
+    """The DayCosts in its JSON form."""
     return DayCosts(*map(unpacked_table, tables))
 
 
@@ -1967,6 +1968,7 @@ def fingerprint(token):
 
 
 def oauth_headers(token):
+    """The header fields of a request of Claude Code's own endpoints."""
     return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
 
 
@@ -2702,6 +2704,7 @@ def store_failure(error):
 
 
 def version_of(db):
+    """The version of the tables in our own file; 0 before there are any."""
     return db.execute('PRAGMA user_version').fetchone()[0]
 
 
@@ -3170,6 +3173,7 @@ class SharedPoller(Poller):
         return self.stored(source)
 
     def plan(self, source):
+        """When a source is asked next, by what is known here."""
         return self.plan_after(source, self.history)
 
     def plan_after(self, source, history):
@@ -3190,6 +3194,7 @@ class SharedPoller(Poller):
                    and attempt.at >= since for attempt in history)
 
     def is_due(self, source, history):
+        """Whether a request may be made now: one that was asked for, or by the pace."""
         plan = self.plan_after(source, history)
         if self.is_asked(source, history):
             return self.clock() >= plan.free_at
@@ -3456,23 +3461,13 @@ class ConsolePoller(SharedPoller):
         import gc
         gc.set_threshold(50000)             # a report has many rows, and none of them cycles
         decimal.getcontext().prec = 60      # of this thread: sums stay exact
-        try:
-            has_key = self.env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
-            key = parse_admin_key(None if has_key else read_json(
-                config_path(self.env, '.credentials.json'), 'credentials'), self.env)
-        except SourceError as error:
-            self.reported.clear()
-            self.tell_change('console', None, error.failure)
+        if not self.find_key():
             return WATCH_SECONDS
-        self.told.clear()
-        if not self.admin or self.admin.key != key:
-            self.admin = Admin(self.url, key)
-            self.forget()
         self.recall()
         if self.is_nameless and self.clock() >= self.plan('console').free_at:
             self.learn_names()
             self.values, self.store_stamp = {}, None
-            self.recall()
+            self.recall()                   # once more, to reckon with the names
         is_due = self.is_due('console', self.history)
         self.report('console', is_due)
         lease = self.claim('console') if is_due else None
@@ -3482,10 +3477,25 @@ class ConsolePoller(SharedPoller):
             return LEASE_LOOK
         return min(LOOK_SECONDS, max(0, self.plan('console').next_at - self.clock()))
 
+    def find_key(self):
+        """Whether there is an Admin API key. Another one begins anew, a missing one is told."""
+        try:
+            has_key = self.env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
+            key = parse_admin_key(None if has_key else read_json(
+                config_path(self.env, '.credentials.json'), 'credentials'), self.env)
+        except SourceError as error:
+            self.reported.clear()
+            self.tell_change('console', None, error.failure)
+            return False
+        self.told.clear()
+        if not self.admin or self.admin.key != key:
+            self.admin = Admin(self.url, key)
+            self.forget()
+        return True
+
     def poll(self, lease):
         """Load the month and tell it; what fails for all of it is told as its failure."""
         value, failures, failed = None, [], []
-        self.lease = lease
         try:
             value = self.load(failures, failed)
         except SourceError as error:
@@ -3493,7 +3503,7 @@ class ConsolePoller(SharedPoller):
         grave = [failure for failure in failures if failure.code in CONSOLE_GRAVE or not value]
         code, detail, retry_after = grave[0] if grave else ('ok', '', None)
         attempt = Attempt('console', self.key()[1], self.clock(), code, retry_after, detail)
-        self.note(attempt, self.lease, value,
+        self.note(attempt, self.leases.get('console', lease), value,
                   json.dumps(self.packed(failures, failed)) if value else None)
         self.report('console')
 
@@ -3575,10 +3585,11 @@ class ConsolePoller(SharedPoller):
         return self.reckon(failures, failed, now)
 
     def hold(self):
-        """Renew the lease, where half of it is over."""
-        if self.lease and self.lease - self.clock() < LEASE_SECONDS / 2:
-            self.lease = self.share(
-                self.store.renew, 'console', self.key()[0], self.lease)[0] or self.lease
+        """Renew the lease, where there is one and half of it is over."""
+        lease = self.leases.get('console')
+        if lease and lease - self.clock() < LEASE_SECONDS / 2:
+            longer = self.share(self.store.renew, 'console', self.key()[0], lease)[0]
+            self.leases['console'] = longer or lease
 
     def keep_days(self, days):
         """Store the days among these that no longer change."""
@@ -5468,11 +5479,13 @@ def colour_depth(choice):
 
 
 def show_live(options, pollers, inbox, ui):
+    """Run the dashboard until it is ended."""
     with Screen(wants_colour(options.color)) as screen:
         return run(screen, pollers, inbox, ui)
 
 
 def show_once(options, pollers, inbox, ui):
+    """Print one frame, as high as what there is."""
     snapshot = collect(pollers, inbox, ui.mode, FRESH_SECONDS, tell_progress)
     if has_numbers(snapshot, ui.mode):
         size = terminal_size(fallback=(80, 500))
@@ -5496,6 +5509,7 @@ def warn(words):
 
 
 def show_check(options, pollers, inbox, ui):
+    """Tell by the exit code whether a limit is used to --check's percent or more."""
     snapshot = collect(pollers, inbox, 'code', FRESH_SECONDS)
     known, now = usage_of(snapshot), time.time()
     usage, at, reason = known.value, known.at, NO_WINDOWS[False]
@@ -5511,6 +5525,7 @@ def show_check(options, pollers, inbox, ui):
 
 
 def show_doctor(options, pollers, inbox, ui):
+    """Tell what was found; ask the service for usage, and the Console for its name."""
     now, url = time.time(), options.api_url
     snapshot = collect(pollers, inbox, 'code', 0)
     replies = list(find_replies(snapshot, pollers[0].took, time.time()))
