@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -176,15 +177,24 @@ def test_it_has_a_rollback_journal(store):
 
 
 def at_once(work, count):
-    """What work(n) returned or raised in so many threads that start together."""
-    results, gate = [], threading.Barrier(count)
+    """What work(n) returned or raised in so many threads that start together.
+
+    One that finds the file locked for too long, on a slow disk, tries again, as monitors do.
+    """
+    results, gate, deadline = [], threading.Barrier(count), time.monotonic() + 60
 
     def run(number):
         gate.wait(30)
-        try:
-            results.append(work(number))
-        except Exception as error:
-            results.append(error)
+        while True:
+            try:
+                results.append(work(number))
+            except SourceError as error:
+                if error.failure.code == 'locked' and time.monotonic() < deadline:
+                    continue
+                results.append(error)
+            except Exception as error:
+                results.append(error)
+            return
     threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(count)]
     for thread in threads:
         thread.start()
@@ -595,7 +605,7 @@ import os, sys
 from claude_usage import Attempt, SourceError, Store
 for line in sys.stdin:
     store, told = Store(line.rstrip()), ''
-    while told != 'shared' and told.count('Failure') < 3:
+    while told != 'shared' and told.count('Failure') < 20:
         try:
             store.settle('a', Attempt('usage', str(os.getpid()), 2000.0, 'ok'), 0.0, '{}', (),
                          2000)
