@@ -76,7 +76,8 @@ FRESH_SECONDS = 60                      # to what is printed once, so young a re
 KNOWN_SECONDS = 15 * MINUTE             # to --check, an older one is none
 AGREE_SECONDS = 60                      # replies about one window name resets that differ by less
 FILE_SECONDS = 2                        # files' clocks may be as coarse
-WATCH_SECONDS = 4                       # between two looks at the credentials
+WATCH_SECONDS = 4                       # between two looks at the credentials and the store
+LEASE_LOOK = 0.5                        # between two for a reply that another monitor asked for
 EXPIRY_SECONDS = 300                    # a token counts as expired this much early
 
 CONNECT_SECONDS, TOTAL_SECONDS = 5, 15  # of one request; the total includes a body that drips
@@ -93,7 +94,6 @@ CLOSE_SECONDS = 0.1                     # the wait for our own, at the end
 LOCKED_SECONDS = 15                     # of a lock, until one goes on without the store
 ASIDE_SECONDS = 5 * MINUTE              # that a file was set aside is told so long
 LEASE_SECONDS = TOTAL_SECONDS + 2       # a claim to a request ends by itself, should we die
-LOOK_SECONDS, LEASE_LOOK = 2, 0.5       # between two looks at the store: usually, and for a reply
 SKEW_SECONDS = 60                       # clocks of machines that share a home may differ so much
 TEXT_MOST = 200                         # characters of any text from outside
 
@@ -2467,8 +2467,9 @@ class Store:
 
     def close(self):
         """Let a transaction that is under way end, and none begin any more: the process ends."""
-        self.is_closed = True
-        self.using.acquire(timeout=CLOSE_SECONDS)
+        if not self.is_closed:
+            self.is_closed = True
+            self.using.acquire(timeout=CLOSE_SECONDS)
 
     def recall(self, account, token, now):
         """({source: (at, body)}, Attempts): the account's last replies, and `attempts_in`."""
@@ -2485,21 +2486,16 @@ class Store:
         # A lease that ends too late is of before the clock was set back.
         latest = now + LEASE_SECONDS + SKEW_SECONDS
 
-        def may(db):
-            held = db.execute('SELECT 1 FROM leases WHERE source = ? AND account = ? '
-                              'AND until > ? AND until <= ?',
-                              (source, account, now, latest)).fetchone()
-            return not held and is_due(attempts_in(db, account, token))
-
         def work(db):
             bury_leases(db, now, latest)
-            if not may(db):
+            held = db.execute('SELECT 1 FROM leases WHERE source = ? AND account = ?',
+                              (source, account)).fetchone()
+            if held or not is_due(attempts_in(db, account, token)):
                 return None
-            db.execute('REPLACE INTO leases VALUES (?, ?, ?, ?)',
+            db.execute('INSERT INTO leases VALUES (?, ?, ?, ?)',
                        (source, account, now + LEASE_SECONDS, token))
             return now + LEASE_SECONDS
-        # Those that wait for another monitor's reply do not lock the file each time they look.
-        return self.use(work, now, writes=True) if self.use(may, now) else None
+        return self.use(work, now, 'lease')
 
     def renew(self, source, account, lease, now):
         """The lease, longer; while a request consists of many."""
@@ -2507,11 +2503,11 @@ class Store:
             db.execute('UPDATE leases SET until = ? WHERE source = ? AND account = ? AND '
                        'until = ?', (now + LEASE_SECONDS, source, account, lease))
             return now + LEASE_SECONDS
-        return self.use(work, now, writes=True)
+        return self.use(work, now, 'lease')
 
     def release(self, source, account, lease, now):
         """End the lease on a request that was not made."""
-        self.use(lambda db: end_lease(db, source, account, lease), now, writes=True)
+        self.use(lambda db: end_lease(db, source, account, lease), now, 'lease')
 
     def settle(self, account, attempt, lease, body, limits, now):
         """Note an Attempt, the reply that it got, if any, and its limits; end the lease."""
@@ -2528,7 +2524,7 @@ class Store:
                            '(SELECT 1 FROM replies WHERE source = ? AND account = ? AND at > ?)',
                            key + (attempt.at, body) + key + (attempt.at,))
             add_samples(db, account, limits, attempt.at)
-        self.use(work, now, writes=True)
+        self.use(work, now, 'data')
 
     def feed(self, account, body, limits, now):
         """Note what Claude Code's status line tells of an account."""
@@ -2536,7 +2532,7 @@ class Store:
             db.execute('REPLACE INTO replies VALUES (?, ?, ?, ?)',
                        ('statusline', account, now, body))
             add_samples(db, account, limits, now)
-        self.use(work, now, writes=True)
+        self.use(work, now, 'data')
 
     def days(self, account, month, now):
         """{day: body} of the days of a month, '2026-11', that no longer change."""
@@ -2550,18 +2546,19 @@ class Store:
             db.executemany('REPLACE INTO days VALUES (?, ?, ?)',
                            [(account, day, body) for day, body in days.items()])
             db.execute('DELETE FROM days WHERE day < ?', (utc_day(now - DAYS_SECONDS),))
-        self.use(work, now, writes=True)
+        self.use(work, now, 'data')
 
     def touch(self, now):
         """See whether the file can be written."""
-        self.use(lambda db: None, now, writes=True)
+        self.use(lambda db: None, now, 'data')
 
     def count(self, now):
         """How many samples there are."""
         return self.use(lambda db: db.execute('SELECT count(*) FROM samples').fetchone()[0], now)
 
-    def use(self, work, now, writes=False):
-        """`work(connection)` in one transaction. SourceError locked, forbidden or malformed."""
+    def use(self, work, now, writes=''):
+        """`work(connection)` in one transaction that writes nothing, 'data', or a 'lease', which
+        no power cut outlives. SourceError locked, forbidden or malformed."""
         sqlite3 = load_sqlite3()
         if self.is_closed:
             raise SourceError('forbidden', 'the program ends')
@@ -2615,7 +2612,7 @@ class Store:
         db = sqlite3.connect(sqlite_uri(self.path, 'mode=rw'), uri=True, timeout=BUSY_SECONDS,
                              isolation_level=None)
         try:
-            db.execute('PRAGMA synchronous = NORMAL')
+            db.execute('PRAGMA synchronous = ' + ('OFF' if writes == 'lease' else 'NORMAL'))
             db.execute('BEGIN IMMEDIATE' if writes else 'BEGIN')
             if not version_of(db):
                 db.execute('COMMIT')
@@ -2628,7 +2625,7 @@ class Store:
                 set_back(db, now)
             value = work(db)
             db.execute('COMMIT')
-            self.has_written = self.has_written or writes
+            self.has_written = self.has_written or bool(writes)
             return value
         finally:
             db.close()
@@ -2687,7 +2684,7 @@ SCHEMA = (
     'CREATE TABLE attempts (account TEXT, source TEXT, token TEXT, at REAL, code TEXT, '
     'retry_after REAL, detail TEXT, moved INTEGER, reset_at REAL)',
     'CREATE TABLE leases (source TEXT, account TEXT, until REAL, token TEXT, '
-    'PRIMARY KEY (source, account))',
+    'PRIMARY KEY (source, account)) WITHOUT ROWID',
     'CREATE TABLE series (id INTEGER PRIMARY KEY, account TEXT, name TEXT, '
     'UNIQUE (account, name))',
     'CREATE TABLE samples (series INTEGER, at INTEGER, used REAL, resets_at INTEGER, '
@@ -3013,6 +3010,7 @@ class Poller(threading.Thread):
         self.inbox, self.clock = inbox, clock
         self.asked, self.asked_at = threading.Event(), float('inf')
         self.patience = None        # seconds, where one reply is enough: so old it may be
+        self.quiet_until = 0.0      # nothing is due before, unless a file changes
         self.wanted = True          # its mode is the one shown
         self.told = {}
 
@@ -3028,7 +3026,7 @@ class Poller(threading.Thread):
 
         With `patience` just this once, and not if the last reply is younger.
         """
-        self.asked_at, self.patience = at, patience
+        self.asked_at, self.patience, self.quiet_until = at, patience, 0.0
         self.asked.set()
 
     def close(self):
@@ -3319,16 +3317,31 @@ class CodePoller(SharedPoller):
         return files, self.clock() // MINUTE if MACOS else 0
 
     def once(self):
+        if self.clock() < self.quiet_until and not self.has_news():
+            return WATCH_SECONDS
         if self.stamps != self.file_stamps():
             self.look_at_login()
         self.recall()
         self.borrow()
         if self.login:
-            return min(LOOK_SECONDS, *map(self.ask, self.ENDPOINTS))
+            wait = min(map(self.ask, self.ENDPOINTS))
+            self.quiet_until = self.clock() + wait - WATCH_SECONDS
+            return min(WATCH_SECONDS, wait)
         for source in self.ENDPOINTS:
             self.report(source, is_asking=True)     # with no next time: what is known by now
         self.tell_change('login', None, self.failure)
-        return LOOK_SECONDS
+        return WATCH_SECONDS
+
+    def has_news(self):
+        """Whether a file may have changed, or the store is in trouble."""
+        return bool(self.trouble or self.unsettled or self.stamps != self.file_stamps()
+                    or self.store_stamp != (self.key(), file_stamp(self.store.path))
+                    or self.pace_stamps != self.loan_stamps())
+
+    def loan_stamps(self):
+        """What changes when Pace Maker may have had a reply."""
+        path = os.path.join(self.pace_folder, 'usage.db')
+        return [file_stamp(path + end) for end in ('', '-wal')]
 
     def take(self, source, at, body):
         value = parse_stored(body, self.PARSERS[source]) if source in self.PARSERS else None
@@ -3357,10 +3370,12 @@ class CodePoller(SharedPoller):
         It may be another account's, so it must agree with ours as soon as we have one.
         """
         path, now = os.path.join(self.pace_folder, 'usage.db'), self.clock()
-        stamps = [file_stamp(path + end) for end in ('', '-wal')]
-        if not stamps[0] or stamps == self.pace_stamps:
+        stamps = self.loan_stamps()
+        if stamps == self.pace_stamps:
             return
         self.pace_stamps = stamps if are_old(stamps, now) else None
+        if not stamps[0]:
+            return
         try:
             loan = parse_loan(read_only(path, lambda connection: read_tables(
                 connection, LOAN_TABLES, [])))
@@ -3475,7 +3490,7 @@ class ConsolePoller(SharedPoller):
             self.poll(lease)
         elif is_due:
             return LEASE_LOOK
-        return min(LOOK_SECONDS, max(0, self.plan('console').next_at - self.clock()))
+        return min(WATCH_SECONDS, max(0, self.plan('console').next_at - self.clock()))
 
     def find_key(self):
         """Whether there is an Admin API key. Another one begins anew, a missing one is told."""
@@ -4984,6 +4999,7 @@ class Screen:
         self.window = None
         self.signals = []           # names, in the order they came
         self.painted = []           # the lines on the screen
+        self.waits = None           # seconds that curses waits for a key
         self.attributes = {}
 
     def __enter__(self):
@@ -5062,10 +5078,13 @@ class Screen:
     def key(self, seconds):
         """The name of the next key or signal; '' if none comes in so many seconds."""
         deadline = time.monotonic() + seconds
-        self.window.timeout(int(seconds * 1000))
+        if seconds != self.waits:
+            self.waits = seconds
+            self.window.timeout(int(seconds * 1000))
         code = self.window.getch()
         if code == curses.KEY_RESIZE:
             self.window.timeout(0)          # a drag sends many: take them all
+            self.waits = None
             while code == curses.KEY_RESIZE:
                 code = self.window.getch()
             self.painted = []
@@ -5186,7 +5205,8 @@ def run(screen, pollers, inbox, ui, clock=time.time):
             ui = ui._replace(scroll=min(ui.scroll, frame.overflow))
             serve(pollers, ui.mode)
             seen, since, until = (snapshot, ui, size), now, next_change(snapshot, ui, now)
-        key = screen.key(EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS)
+            wait = EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS
+        key = screen.key(wait)
         if not key:
             continue
         before, ui = ui, press(ui, key, snapshot, frame, clock())

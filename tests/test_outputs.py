@@ -360,7 +360,7 @@ def newer(path):
     prepared = Store(str(path))
     prepared.count(NOW)
     prepared.use(lambda db: db.execute('PRAGMA user_version = %d' % (STORE_VERSION + 1)) and None,
-                 NOW, writes=True)
+                 NOW, writes='data')
 
 
 def read_only_folder(path):

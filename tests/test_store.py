@@ -168,7 +168,7 @@ def test_it_has_a_rollback_journal(store):
     """WAL needs shared memory, which home directories on NFS have not."""
     seen = []
     store.use(lambda db: seen.append((db.execute('PRAGMA journal_mode').fetchone()[0],
-                                      sorted(os.listdir(store.folder)))), 1000, writes=True)
+                                      sorted(os.listdir(store.folder)))), 1000, writes='data')
     store.feed('a', '{}', (), 1000)
     with open(store.path, 'rb') as file:
         header = file.read(100)
@@ -365,7 +365,7 @@ def test_no_statement_reads_all_samples(store):
         add_samples(db, 'a', limits_of(five_hour=2), 20 * DAY)
         set_back(db, 9 * DAY)
         db.set_trace_callback(None)
-    store.use(noted, 20 * DAY, writes=True)
+    store.use(noted, 20 * DAY, writes='data')
     about = [re.sub(r':[a-z]\w*|\?', '1', text) for text in statements if 'samples' in text]
     assert [text.split()[0] for text in about] == ['INSERT', 'DELETE', 'DELETE']
     for text in about:
