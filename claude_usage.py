@@ -3152,9 +3152,11 @@ class SharedPoller(Poller):
     def settle_rest(self):
         """Store what could not be stored before; see whether a lock is over."""
         while self.unsettled:
-            if not self.share(*self.unsettled[0])[1]:
+            first = self.unsettled[0]
+            if not self.share(*first)[1]:
                 return
-            del self.unsettled[0]
+            if first in self.unsettled:     # not if it was a new file, which wants them all
+                self.unsettled.remove(first)
         if self.trouble and self.trouble.code == 'locked':
             self.share(self.store.touch)
 

@@ -21,8 +21,8 @@ from captures import LOGGED_OUT, REFRESH_TOKEN, TOKEN
 from claude_usage import (ATTEMPTS_MOST, BUDGET, BUDGET_SECONDS, DAY, HOUR, LEASE_SECONDS,
                           LOCKED_SECONDS, LOST, MINUTE, PACES, SAMPLES_SECONDS, STORE_FOLDER, Api,
                           Attempt, CodePoller, ConsolePoller, Limit, Snapshot, SourceError, Store,
-                          Ui, add_samples, compose, feed_store, has_numbers, next_poll, parse_time,
-                          set_back, store_folder, usage_of)
+                          Ui, add_samples, compose, feed_store, has_numbers, joined, next_poll,
+                          parse_time, set_back, store_folder, usage_of)
 from conftest import PROGRAM
 from server import Reply
 from test_console import BROKEN, DAY_PATH, NOW, Desk, check_sums
@@ -1543,3 +1543,18 @@ def test_a_python_without_sqlite_does_without_the_store(world, monkeypatch):
     mine = Monitor(world)
     mine.once()
     assert mine.five_hour() == 11 and 'without sqlite3' in mine.trouble
+
+
+def test_a_file_that_is_spoiled_during_a_request_costs_no_attempt(world):
+    """The new one has the request that was under way, and those before it."""
+    mine = Monitor(world)
+
+    def spoil_it(request):
+        SPOILED['text'](mine.store.path)
+        return GOOD
+    for reply in (GOOD, GOOD, spoil_it):
+        world.server.answer(USAGE, reply)
+        mine.once()
+        world.now += 60
+    attempts = mine.store.recall(*mine.poller.key(), world.now)[1]
+    assert [attempt.source for attempt in joined(attempts)].count('usage') == 3
