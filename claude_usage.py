@@ -90,6 +90,7 @@ SAMPLE_SECONDS = 20                     # no two of a limit are nearer
 DAYS_SECONDS = 62 * DAY                 # likewise, the Console's days
 ATTEMPTS_MOST = 50                      # kept of a source and account
 BUSY_SECONDS = 0.5                      # the wait for another monitor's transaction
+LOCK_SECONDS = 0.01                     # between two tries to get the folder of the store
 CLOSE_SECONDS = 0.1                     # the wait for our own, at the end
 LOCKED_SECONDS = 15                     # of a lock, until one goes on without the store
 ASIDE_SECONDS = 5 * MINUTE              # that a file was set aside is told so long
@@ -2574,28 +2575,30 @@ class Store:
 
     def use_file(self, sqlite3, work, now, writes):
         """The same; a malformed file is set aside, and a new one takes its place."""
-        inode = self.prepare()
-        try:
+        self.prepare_folder()
+        with locked_folder(self.folder):
+            inode = self.prepare_file()
+            try:
+                return self.transact(sqlite3, work, now, writes)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if store_failure(error) != 'malformed':
+                    raise
+        self.set_aside(inode, now)
+        with locked_folder(self.folder):
+            self.prepare_file()
             return self.transact(sqlite3, work, now, writes)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            if store_failure(error) == 'malformed':
-                self.set_aside(inode, now)
-            elif file_inode(self.path) == inode:    # else another monitor has just set it aside
-                raise
-        self.prepare()
-        return self.transact(sqlite3, work, now, writes)
 
-    def prepare(self):
-        """Have a private folder and file, the latter perhaps empty; return the file's inode.
-
-        Never by a link, which somebody else may have laid.
-        """
+    def prepare_folder(self):
+        """Have a private folder. Never by a link, which somebody else may have laid."""
         os.makedirs(self.folder, 0o700, exist_ok=True)
         found = os.lstat(self.folder)
         if not stat.S_ISDIR(found.st_mode):
             raise OSError(0, 'it is a link' if stat.S_ISLNK(found.st_mode) else 'it is no folder')
         if not WINDOWS and (found.st_uid != os.getuid() or found.st_mode & 0o022):
             raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
+
+    def prepare_file(self):
+        """Have a private file, perhaps empty, and no link either; return its inode."""
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
@@ -2643,7 +2646,7 @@ class Store:
         """Give a malformed file and its journal another name, unless another monitor has."""
         name = '%s.malformed-%s-%d' % (
             self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(now)), os.getpid())
-        with alone_in(self.folder):
+        with locked_folder(self.folder, alone=True):
             if file_inode(self.path) != inode or os.path.lexists(name):
                 return
             if os.path.lexists(self.path + '-journal'):
@@ -2653,17 +2656,38 @@ class Store:
 
 
 @contextlib.contextmanager
-def alone_in(folder):
-    """Keep other monitors waiting that want the same, where the file system can do that."""
+def locked_folder(folder, alone=False):
+    """Hold a folder with others who use the file in it, or `alone`, to rename that file.
+
+    SQLite finds a journal by the file's name: a monitor that opened a malformed file, renamed
+    since, would play the new file's journal back into it. SourceError locked. Where the file
+    system knows no locks, as NFS for a folder, it goes on without.
+    """
     if not fcntl:
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    how = fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    descriptor, until = os.open(folder, os.O_RDONLY), time.monotonic() + BUSY_SECONDS
     try:
-        attempt(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX))
+        while not has_lock(descriptor, how):
+            if time.monotonic() > until:
+                raise SourceError('locked', 'another monitor sets it aside (%s)' % (
+                    short_path(folder)))
+            time.sleep(LOCK_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def has_lock(descriptor, how):
+    """Whether a lock is ours now, or cannot be had at all."""
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def file_inode(path):

@@ -63,7 +63,7 @@ def test_few_broad_excepts():
 
 @pytest.mark.parametrize('name, places', [
     ('curses', {'Compatibility', 'Screen'}), ('termios', {'Compatibility', 'Screen'}),
-    ('urllib3', {'Compatibility', 'Sources'}), ('sleep', {'Screen'})])
+    ('urllib3', {'Compatibility', 'Sources'}), ('sleep', {'Screen', 'Sources'})])
 def test_what_only_some_chapters_know(name, places):
     assert {title for title, text in chapters().items() if name in names_in(text)} == places
 

@@ -543,34 +543,32 @@ os.kill(os.getpid(), signal.SIGKILL)
 '''
 
 
-def test_a_file_that_another_monitor_sets_aside_meanwhile(store):
+def test_a_file_that_another_monitor_sets_aside_meanwhile(store, monkeypatch):
     """Between our look and our own setting aside."""
-    other, calls = Store(store.folder), []
+    other, set_aside = Store(store.folder), store.set_aside
+
+    def be_late(*arguments):
+        other.feed('a', '{"new": 1}', (), 2000)
+        set_aside(*arguments)
+    monkeypatch.setattr(store, 'set_aside', be_late)
+    SPOILED['text'](filled(store).path)
+    assert store.use(lambda db: db.execute('SELECT body FROM replies').fetchall(), 2000) == [
+        ('{"new": 1}',)]
+    assert other.aside and not store.aside and len(bytes_of(store.folder)) == 2
+
+
+def test_a_file_in_use_is_not_set_aside(store):
+    """Its user would find the new file's journal, and play that back into the old one."""
+    other = Store(store.folder)
 
     def work(db):
-        calls.append(db)
-        if len(calls) == 1:
-            SPOILED['text'](store.path)
-            other.feed('a', '{"new": 1}', (), 2000)
-            raise sqlite3.DatabaseError('file is not a database')
-        return db.execute('SELECT body FROM replies').fetchall()
-    filled(store)
-    assert store.use(work, 2000) == [('{"new": 1}',)]
-    assert not store.aside and len(bytes_of(store.folder)) == 2
-
-
-def test_a_file_that_is_just_being_set_aside(store):
-    """As above, but there is no new file yet."""
-    calls = []
-
-    def work(db):
-        calls.append(db)
-        if len(calls) == 1:
-            os.rename(store.path, store.path + '.aside')
-            raise sqlite3.DatabaseError('file is not a database')
-        return 'done'
-    filled(store)
-    assert store.use(work, 2000) == 'done'
+        SPOILED['text'](store.path)
+        with pytest.raises(SourceError, match='locked'):
+            other.touch(2000)
+        return os.listdir(store.folder)
+    assert filled(store).use(work, 2000) == ['store.db']
+    other.touch(2000)
+    assert other.aside and len(os.listdir(store.folder)) == 2
 
 
 def test_many_monitors_find_the_same_malformed_file(tmp_path):
