@@ -3,7 +3,6 @@ import difflib
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import pytest
 
 import captures
 from server import Server
-from terminal import environment
+from terminal import COMMAND, ROOT, environment
 
 TESTS = Path(__file__).resolve().parent
 PROGRAM = TESTS.parent / 'claude_usage.py'
@@ -59,10 +58,10 @@ def home(tmp_path):
 
 @pytest.fixture
 def run(home):
-    """A function that runs `claude_usage.py ARGS` to its end, as a user would, in that home."""
+    """A function that runs `claude-usage ARGS` to its end, as a user would, in that home."""
     def run_program(args, env=None, home=home, timeout=60):
         process = subprocess.run(
-            [sys.executable, str(PROGRAM)] + [str(arg) for arg in args],
+            COMMAND + [str(arg) for arg in args], cwd=ROOT,
             env=dict(environment(home), **env or {}), timeout=timeout, encoding='utf-8',
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return Result(process.returncode, process.stdout, process.stderr)

@@ -1,6 +1,6 @@
 """A program on a real pseudo-terminal, its screen read by pyte.
 
-    with Terminal([sys.executable, 'claude_usage.py', '--demo'], size=(60, 20)) as terminal:
+    with Terminal(COMMAND + ['--demo'], size=(60, 20)) as terminal:
         terminal.wait_for('5-Hour Usage')
         terminal.send('q')
         assert terminal.exit_code() == 0
@@ -22,7 +22,10 @@ import threading
 
 import pyte
 
-LEADER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'leader.py')
+TESTS = os.path.dirname(os.path.abspath(__file__))
+ROOT, LEADER = os.path.dirname(TESTS), os.path.join(TESTS, 'leader.py')
+# In ROOT; compiled once, not at each start as `python3 claude_usage.py` is.
+COMMAND = [sys.executable, '-m', 'claude_usage']
 ALTERNATE_SCREEN = 1049 << 5    # how pyte's Screen.mode writes the private mode 1049
 
 
@@ -70,7 +73,7 @@ class Stream(pyte.ByteStream):
 
 
 class Terminal:
-    """Runs `argv` in a terminal of size (columns, rows); leaving `with` ends it.
+    """Runs `argv` in `cwd`, in a terminal of size (columns, rows); leaving `with` ends it.
 
     The program sees `environment()`, TERM=xterm-256color, a HOME of its own, and what `env`
     adds or replaces. Public besides the methods: `pid`, `screen` (pyte's), `output` (all bytes
@@ -78,7 +81,7 @@ class Terminal:
     'stopped', 'continued', 'hung_up' or 'ended'.
     """
 
-    def __init__(self, argv, size=(80, 24), env=None, cwd=None):
+    def __init__(self, argv, size=(80, 24), env=None, cwd=ROOT):
         self.screen = Screen(*size)
         self.bytes_received = 0
         self.output = bytearray()
@@ -94,7 +97,7 @@ class Terminal:
         with control, open(slave, 'r+b', buffering=0) as tty:
             self._leader = subprocess.Popen(
                 [sys.executable, '-I', '-S', LEADER, str(control.fileno())]
-                + self._command(argv, env or {}), cwd=cwd and str(cwd),
+                + self._command(argv, env or {}), cwd=str(cwd),
                 stdin=tty, stdout=tty, stderr=tty, pass_fds=[control.fileno()],
                 start_new_session=True)
         self._watched = [self._master, self._control]

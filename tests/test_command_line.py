@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from captures import CREDENTIALS, LOGGED_OUT, TOKEN
 from claude_usage import EXIT_CODES, KEYS, OPTIONS, cells, parse_arguments
 from conftest import PROGRAM
 from server import Reply
-from terminal import Terminal, environment
+from terminal import COMMAND, ROOT, Terminal, environment
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 
@@ -296,9 +297,11 @@ def test_help(run, env):
 
 
 @pytest.mark.parametrize('arguments', [['--version'], ['--demo', '--once'], ['--demo', '--json']])
-def test_as_a_module(home, arguments):
+def test_as_a_file_alone(home, tmp_path, arguments):
+    """As it is copied to a server."""
+    shutil.copy(str(PROGRAM), str(tmp_path))
     done = subprocess.run(
-        [sys.executable, '-m', 'claude_usage'] + arguments, cwd=str(PROGRAM.parent),
+        [sys.executable, 'claude_usage.py'] + arguments, cwd=str(tmp_path),
         env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')
     assert (done.returncode, done.stderr) == (0, '') and done.stdout
 
@@ -348,7 +351,7 @@ def test_the_copy_of_pip_serves_as_well(ask, bare):
 @pytest.mark.parametrize('argument', ['--once', '--json'])
 def test_ctrl_c_while_the_server_hangs(server, home, argument):
     server.answer(USAGE, Reply(hang=True))
-    with Terminal([sys.executable, PROGRAM, argument, '--api-url', server.url],
+    with Terminal(COMMAND + [argument, '--api-url', server.url],
                   env={'HOME': str(home)}) as terminal:
         server.wait_for(1)
         terminal.send('\x03')
@@ -363,7 +366,7 @@ def test_a_closed_pipe(home, arguments):
     read, write = os.pipe()
     os.close(read)
     with open(write, 'wb') as stdout:
-        done = subprocess.run([sys.executable, str(PROGRAM)] + arguments, env=environment(home),
+        done = subprocess.run(COMMAND + arguments, env=environment(home), cwd=ROOT,
                               stdout=stdout, stderr=subprocess.PIPE, encoding='utf-8')
     assert (done.returncode, done.stderr) == (0, '')
 
@@ -374,7 +377,7 @@ def test_a_closed_pipe(home, arguments):
 def test_nowhere_to_print(home, argument, where):
     """As of a job that was started without the usual files, or on a full disk."""
     done = subprocess.run(
-        ['sh', '-c', 'exec "$@" ' + where, 'sh', sys.executable, str(PROGRAM), '--demo', argument],
+        ['sh', '-c', 'exec "$@" ' + where, 'sh'] + COMMAND + ['--demo', argument], cwd=ROOT,
         env=environment(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, encoding='utf-8')
     assert 'Traceback' not in done.stderr

@@ -3,7 +3,6 @@ import copy
 import json
 import os
 import queue
-import sys
 import tempfile
 import threading
 import time
@@ -20,9 +19,8 @@ from claude_usage import (CONSOLE_ERRORS, DAY, HOUR, MODES, ConsolePoller, Proje
                           message, parse_admin_key, parse_claude_code, parse_cost_report,
                           parse_time, project, reckon_console, skew_of, summed, utc_day, who_am_i,
                           whole)
-from conftest import PROGRAM
 from server import Reply
-from terminal import Terminal
+from terminal import COMMAND, Terminal
 
 DAY_PATH = 'claude_code'
 BROKEN = error(500, 'Internal server error')
@@ -923,7 +921,7 @@ def test_user_wins_over_the_environment(acme, start):
 
 
 def test_once_tells_its_progress_on_a_terminal(acme, server):
-    with Terminal([sys.executable, PROGRAM, '--api-url', server.url, '--once'],
+    with Terminal(COMMAND + ['--api-url', server.url, '--once'],
                   env={'ANTHROPIC_ADMIN_API_KEY': KEY, 'CLAUDE_USAGE_EMAIL': JOHN}) as terminal:
         assert terminal.exit_code() == 0
         assert b'day 7 of 18' in terminal.output

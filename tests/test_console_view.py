@@ -1,6 +1,5 @@
 """Console mode on the screen: its laws, its picture, and how it lives in a terminal."""
 import re
-import sys
 import threading
 
 import pytest
@@ -11,10 +10,9 @@ from claude_usage import (ACTIONS, CONSOLE_ERRORS, DAY, HINT, HOUR, MINUTE, MODE
                           Frame, Known, Snapshot, Ui, clean, compose, next_change,
                           parse_claude_code, parse_cost_report, parse_time, press, reckon_console,
                           width_of)
-from conftest import PROGRAM
 from samples import HOSTILE, NORMAL
 from server import Reply
-from terminal import Terminal
+from terminal import COMMAND, Terminal
 from test_view import boxed, picture, shown, texts
 
 pytestmark = pytest.mark.usefixtures('zone')
@@ -399,7 +397,7 @@ def live(server, home):
     def start(*args, size=(80, 24), **env):
         variables = dict({'HOME': home, 'ANTHROPIC_ADMIN_API_KEY': KEY,
                           'CLAUDE_USAGE_EMAIL': JOHN}, **env)
-        return Terminal([sys.executable, PROGRAM, '--api-url', server.url] + list(args), size,
+        return Terminal(COMMAND + ['--api-url', server.url] + list(args), size,
                         variables)
     return start
 

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from claude_usage import (Known, Snapshot, Ui, as_text, compose, parse_identity,
                           parse_profile, parse_usage)
 from conftest import PROGRAM
 from server import Reply
-from terminal import Terminal
+from terminal import COMMAND, Terminal
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 QUIET = {'five_hour': {'utilization': 78.0, 'resets_at': None},
@@ -43,7 +44,7 @@ def live(server, home):
         server.answer(USAGE, *[reply if isinstance(reply, Reply) else Reply(body=reply)
                                for reply in usage])
         server.answer(PROFILE, Reply(body=captures.PROFILE))
-        argv = list(before) + [sys.executable, PROGRAM, '--api-url', server.url] + list(arguments)
+        argv = list(before) + COMMAND + ['--api-url', server.url] + list(arguments)
         with Terminal(argv, size, dict({'HOME': str(home)}, **env or {})) as terminal:
             yield terminal
         assert b'SECRET' not in terminal.output
@@ -143,6 +144,18 @@ def test_each_captured_reply(live, name):
         on_screen(terminal, '👤 Jane Doe (jane@example.com)', '🏢 Example Corp  ENTERPRISE',
                   '⚡ Tier: default_raven_enterprise', 'Updated: ', *texts,
                   gone=('Omelette', 'waiting'))
+
+
+def test_the_file_alone(live, server, home, tmp_path):
+    """As it is copied to a server."""
+    shutil.copy(str(PROGRAM), str(tmp_path))
+    server.answer(USAGE, Reply(body=captures.USAGE_2025))
+    with Terminal([sys.executable, PROGRAM.name, '--api-url', server.url], (47, 20),
+                  {'HOME': str(home)}, cwd=tmp_path) as terminal:
+        on_screen(terminal, '5-Hour Usage:', '78%')
+        terminal.send('q')
+        assert terminal.exit_code() == 0
+        assert_given_back(terminal)
 
 
 def test_a_reset_that_has_passed(live):

@@ -24,12 +24,11 @@ from claude_usage import (FED_SECONDS, HOUR, KNOWN_SECONDS, METRICS, MINUTE, STO
                           clean, find_admin_keys, find_network, fingerprint, main, over,
                           parse_arguments, parse_identity, parse_status, parse_usage, statusline,
                           width_of)
-from conftest import PROGRAM
 from pacemaker import Pace
 from samples import (EXTRA, FIVE_HOUR, HOSTILE, MANY, NORMAL, NOW, RATE_LIMITED, SEVEN_DAY,
                      SITUATIONS, UNCAPPED, snapshot)
 from server import Reply, Server
-from terminal import Terminal, environment
+from terminal import COMMAND, ROOT, Terminal, environment
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 ACCOUNT = account_key(parse_identity(captures.CLAUDE_JSON), {})
@@ -409,8 +408,8 @@ def installed(home, server):
 
     def run_it(redirections='', **env):
         done = subprocess.run(
-            ['sh', '-c', 'exec "$@" ' + redirections, 'sh', sys.executable, str(PROGRAM),
-             '--statusline'], input=as_bytes(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ['sh', '-c', 'exec "$@" ' + redirections, 'sh'] + COMMAND + ['--statusline'],
+            cwd=ROOT, input=as_bytes(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=dict(environment(home), **dict({
                 'PYTHONPATH': str(home), 'CLAUDE_USAGE_API_URL': server.url}, **env)))
         assert server.requests == []
@@ -436,7 +435,7 @@ def test_a_wrong_address_does_not_break_the_prompt(installed):
 
 
 def test_typed_by_hand_it_does_not_wait(home):
-    with Terminal([sys.executable, PROGRAM, '--statusline'], env={'HOME': str(home)}) as terminal:
+    with Terminal(COMMAND + ['--statusline'], env={'HOME': str(home)}) as terminal:
         assert terminal.exit_code() == 0
         assert terminal.text().strip() == ''
 
@@ -954,7 +953,7 @@ def test_doctor_in_colours(ask, service, home):
 
 
 def test_doctor_by_a_terminal(home, service):
-    with Terminal([sys.executable, PROGRAM, '--doctor', '--api-url', service.url], (120, 40),
+    with Terminal(COMMAND + ['--doctor', '--api-url', service.url], (120, 40),
                   env={'HOME': str(home)}) as terminal:
         assert terminal.exit_code() == 0
         assert '✓ Terminal: xterm-256color, 120x40, 256 colours, UTF-8.' in terminal.text()

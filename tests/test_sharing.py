@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -12,9 +11,8 @@ import pytest
 import captures
 from admin import KEY, AdminApi, Organization
 from claude_usage import LEASE_SECONDS, utc_day
-from conftest import PROGRAM
 from server import Reply
-from terminal import Terminal, environment
+from terminal import COMMAND, ROOT, Terminal, environment
 from test_live import HANG, PROFILE, QUIET, USAGE, login, on_screen, store
 from test_store import NOT_SHARED, bytes_of, change, locked
 
@@ -35,7 +33,7 @@ def service(server):
 def monitor(service, home):
     """A function that starts the program in a terminal, for a `with`."""
     def start(*arguments, env=None):
-        argv = [sys.executable, PROGRAM, '--api-url', service.url] + list(arguments)
+        argv = COMMAND + ['--api-url', service.url] + list(arguments)
         return Terminal(argv, (80, 24), dict({'HOME': str(home)}, **env or {}))
     return start
 
@@ -47,7 +45,7 @@ def begin(service, home):
 
     def start(*arguments, env=None):
         children.append(subprocess.Popen(
-            [sys.executable, str(PROGRAM), '--api-url', service.url] + list(arguments),
+            COMMAND + ['--api-url', service.url] + list(arguments), cwd=ROOT,
             env=dict(environment(home), **env or {}), encoding='utf-8',
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         return children[-1]
@@ -75,7 +73,7 @@ def feed(home, percent):
     told = {'model': {'display_name': 'Opus'}, 'rate_limits': {
         'five_hour': {'used_percentage': percent, 'resets_at': int(time.time()) + 9000}}}
     return subprocess.run(
-        [sys.executable, str(PROGRAM), '--statusline', '--color', 'never'],
+        COMMAND + ['--statusline', '--color', 'never'], cwd=ROOT,
         input=json.dumps(told), env=environment(home), timeout=PATIENCE, check=True,
         encoding='utf-8', stdout=subprocess.PIPE).stdout
 
