@@ -49,6 +49,8 @@ __version__ = '1.0.0'
 
 
 # ---- 1. Constants ------------------------------------------------------------------------------
+# Every number and word that somebody may want to change, each with its unit. Percents are 0..100
+# and beyond, times epoch seconds, spans seconds, money minor units of its currency.
 
 MINUTE, HOUR, DAY = 60, 3600, 86400     # seconds
 
@@ -181,7 +183,7 @@ BLOCKAGES = {
     'intent_validation_dangerbash': 'Danger Bash', 'intent_validation_deferred': 'IV Deferred',
     'pacing_tempo': 'Pacing Tempo', 'pacing_quota': 'Pacing Quota', 'other': 'Other',
 }
-# Percent of a window that a dollar uses, by tier, until Pace Maker has measured it.
+# The part of a window that a dollar uses, by tier, until Pace Maker has measured it.
 COEFFICIENTS = {'5x': (0.0075, 0.0011), '20x': (0.001875, 0.000275)}
 # Tables of its databases: name -> (columns, the first of which must be there; the rest of the
 # query). What is read is what the panels can show of it; :entered is when its fallback began.
@@ -230,6 +232,7 @@ PAGE_ROWS = 1000                        # rows of a page, the most there are
 SKEW_LEAST = HOUR                       # a clock that is off by less is taken at its word
 RANGE_LEAST = 0.1                       # a weekly rate that differs by more makes a range
 TOP_USERS = 10
+PARTS_TOLD = 3                          # days whose failure is told by their names
 
 LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
 WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
@@ -237,6 +240,9 @@ MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 
 
 
 # ---- 2. Compatibility --------------------------------------------------------------------------
+# The only place that knows versions of Python, platforms and majors of libraries. The rest is
+# written as if there were one of each; where that cannot be it asks WINDOWS, MACOS, or whether
+# `curses`, `fcntl` and `termios` are there.
 
 try:
     import curses
@@ -376,6 +382,8 @@ def stop_signals():
 
 
 # ---- 3. Cells ----------------------------------------------------------------------------------
+# A terminal counts cells, not characters: a wide one takes two, a combining mark none. Text from
+# outside is cleaned once, where it is parsed; from then on only what is here cuts and fills it.
 
 class Span(NamedTuple):
     """Text in one role. A line is a tuple of spans, a frame a list of lines."""
@@ -416,6 +424,7 @@ def cells(text):
 
 
 def width_of(line):
+    """The columns that a line takes."""
     return sum(cells(span.text) for span in line)
 
 
@@ -513,6 +522,8 @@ def ascii_line(line):
 
 
 # ---- 4. Model ----------------------------------------------------------------------------------
+# Values, none of which ever changes. A Reading is absorbed into the Snapshot, and whatever is
+# shown or printed is made of that one Snapshot.
 
 class Failure(NamedTuple):
     """Why a source gave no value: a code of ERRORS, and what its sentence tells in particular."""
@@ -522,7 +533,10 @@ class Failure(NamedTuple):
 
 
 class SourceError(Exception):
-    """Raised by sources and parsers, whatever went wrong; carries its Failure."""
+    """Raised by sources and parsers, whatever went wrong; carries its Failure.
+
+    Its text is the code alone, so that no secret can get into a traceback.
+    """
 
     def __init__(self, code, detail='', retry_after=None):
         super().__init__(code)
@@ -530,7 +544,11 @@ class SourceError(Exception):
 
 
 class Limit(NamedTuple):
-    """One rate limit and how much of its window is used."""
+    """One rate limit and how much of its window is used.
+
+    `id` is the key of the window in the reply, or 'weekly_scoped_' and the model's name; scripts
+    know the limit by it, people by its label.
+    """
     id: str
     label: str                      # '5-Hour'
     short: str                      # '5h'
@@ -540,7 +558,10 @@ class Limit(NamedTuple):
 
 
 class Spend(NamedTuple):
-    """Paid use beyond the plan, in minor units of its currency."""
+    """Paid use beyond the plan, in minor units of its currency.
+
+    `percent` is of the limit; None where there is no cap.
+    """
     used: float
     limit: Optional[float]          # None: no cap
     digits: int                     # amount = minor units / 10**digits
@@ -549,7 +570,7 @@ class Spend(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """A reply of the usage endpoint."""
+    """A reply of the usage endpoint, or as much of one as Claude Code's status line tells."""
     limits: Tuple[Limit, ...]
     spend: Optional[Spend]
     via: str = ''                   # 'Claude Code' or 'Pace Maker', where no monitor asked
@@ -557,7 +578,10 @@ class Usage(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who is logged in, as far as one source tells; texts are empty where it does not."""
+    """Who is logged in, as far as one source tells; texts are empty where it does not.
+
+    Badges are values of BADGES; the tier is the service's own word for the plan's rate limits.
+    """
     uuid: str = ''                  # of the account and the organization, where known
     name: str = ''
     email: str = ''
@@ -577,7 +601,11 @@ class Login(NamedTuple):
 
 
 class PaceUsage(NamedTuple):
-    """The utilization that Pace Maker works from."""
+    """The utilization that Pace Maker works from: percents 0..100 of both windows.
+
+    A reset is None where its window has not started. `estimated`: the service has blocked Pace
+    Maker, which adds what was spent since to what it knew `at` that time.
+    """
     five_hour_used: float
     five_hour_resets_at: Optional[float]
     seven_day_used: float
@@ -587,7 +615,10 @@ class PaceUsage(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """One agent of the tree."""
+    """One agent of the tree: a session's own (the root), or one that it has started.
+
+    `seen` and `ended` are times; None while it has not ended.
+    """
     workspace: str
     session: str
     name: str
@@ -632,14 +663,18 @@ class DayCosts(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """Where a month's cost will end at the rate so far, in cents of USD."""
+    """Where a month's cost will end at the rate so far, in exact Decimals of cents of USD."""
     rate: Any                       # per hour
     projected: Any
     other: Any                      # at the rate of the last seven days, if that differs
 
 
 class Console(NamedTuple):
-    """The organization's month to date. Amounts are exact Decimals of cents."""
+    """The organization's month to date, by the UTC calendar. Amounts are exact Decimals of cents.
+
+    Claude Code's costs are by user and model, the cost report's by workspace; the two overlap, and
+    neither holds the other. Currencies are never added up.
+    """
     organization: str
     month: str                      # '2026-11'
     through: str                    # '2026-11-18', the day under way
@@ -653,16 +688,20 @@ class Console(NamedTuple):
     by_workspace: tuple
     days_done: int                  # of them as they are now
     days: int                       # how many of them there are so far
-    problems: Tuple[Failure, ...]   # why a part is missing
+    problems: tuple                 # (day, or '' for the cost report; its Failure)
 
     @property
     def complete(self):
+        """Whether nothing of the month is missing: every day as it is now, and the bill."""
         return (self.days_done == self.days and self.total is not None
                 and not self.problems)
 
 
 class Reading(NamedTuple):
-    """What a poller tells: a source's new value, or why there is none, and the plan from here."""
+    """What a poller tells: a source's new value, or why there is none, and the plan from here.
+
+    A value without a `next_at` is known but is just being asked for again, or loaded further.
+    """
     source: str                         # a field of Snapshot
     at: float
     value: Any = None
@@ -734,6 +773,9 @@ def has_numbers(snapshot, mode='code'):
 
 
 # ---- 5. Parsing --------------------------------------------------------------------------------
+# From documents and rows of others to the model. A wrong shape raises SourceError and nothing
+# else; what a format may leave out is left out. Every text passes `clean` here, so that no control
+# character gets any further.
 
 def parse_json(data, parse_float=float):
     """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
@@ -1027,6 +1069,7 @@ def integer(value):
 
 
 def long_text(value):
+    """`text` with room for what a hook has to say."""
     return clean(value, 2000) if isinstance(value, str) else ''
 
 
@@ -1105,7 +1148,11 @@ def estimate(state, calibrated, costs, now):
 
 
 def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, now):
-    """(percent, resets_at) of one window: its baseline and what the costs since have used."""
+    """(percent, resets_at) of one window: its baseline and what the costs since have used.
+
+    `coefficient` is the part of it that a dollar uses. Where it has ended since, it begins anew
+    at its boundary; `rollover` is what was spent until Pace Maker itself saw that.
+    """
     spent = sum(cost for _, cost in costs)
     if resets_at is not None and resets_at <= now:
         boundary = resets_at + (now - resets_at) // seconds * seconds
@@ -1185,8 +1232,7 @@ class PackedMonth(NamedTuple):
     names: Optional[Any]    # (organization, one's address or None, {workspace id: name})
     days: dict              # of those that may still change: day -> DayCosts
     costs: Optional[Any]    # of parse_cost_report
-    failures: Any           # Failures of parts
-    failed: Any             # the days among these
+    problems: dict          # Failures by day, '' for the cost report
 
 
 def packed_table(table):
@@ -1218,20 +1264,21 @@ def unpacked_day(tables):
 
 def unpacked_month(document):
     """The PackedMonth in its JSON form."""
-    month, names, days, costs, failures, failed = document
+    month, names, days, costs, problems = document
     if names is not None:
         organization, you, workspaces = names
         names = (known_text(organization), None if you is None else known_text(you),
                  {key: known_text(name) for key, name in workspaces.items()})
-    failures = [Failure(code, known_text(detail)) for code, detail, _ in failures]
-    if not all(failure.code in CONSOLE_ERRORS for failure in failures):
+    problems = {part and utc_day(parse_time(part + 'T00:00Z')): Failure(code, known_text(detail))
+                for part, (code, detail, _) in problems.items()}
+    if not all(failure.code in CONSOLE_ERRORS for failure in problems.values()):
         raise ValueError('no failure')
     if costs is not None:
         by_day, by_workspace = map(unpacked_table, costs)
         costs = by_day, by_workspace
     return PackedMonth(
         known_text(month), names, {day: unpacked_day(tables) for day, tables in days.items()},
-        costs, failures, list(map(known_text, failed)))
+        costs, problems)
 
 
 def parse_admin_key(document, env):
@@ -1259,6 +1306,8 @@ OTHER_KEYS = {'sk-ant-oat': "this is Claude Code's login token",
 
 
 # ---- 6. Reckoning ------------------------------------------------------------------------------
+# Pure arithmetic: the same arguments, the same value. First what is told in words, then when to
+# ask, then what Pace Maker decides, then the Console's month.
 
 def percent_shown(used):
     """Percent as a whole number: rounded, but 100 only from 100 on."""
@@ -1355,10 +1404,11 @@ class Plan(NamedTuple):
 def next_poll(history, source, token, pace, now, fed_at=None):
     """The Plan that follows from the Attempts of all monitors so far, oldest first.
 
-    Failures double the wait from RETRY_SECONDS to RETRY_MOST; a token without the scope is not
-    tried again; a new token is tried at once. No more than BUDGET requests in any BUDGET_SECONDS,
-    none during the block after a 429, and few for a while after that. `fed_at` is when Claude
-    Code's status line last told usage.
+    * After a reply: `reply_end`. `fed_at` is when Claude Code's status line last told usage.
+    * After failures: RETRY_SECONDS, doubled each time, up to RETRY_MOST. A token without the scope
+      is not tried again; a new token is tried at once.
+    * Never more than BUDGET requests in any BUDGET_SECONDS, whoever made them.
+    * After a 429: `wary_until`, for the token that it was told to.
     """
     # What is further ahead was noted before the clock was set back.
     history = [attempt for attempt in history if attempt.at <= now + SKEW_SECONDS]
@@ -1381,7 +1431,9 @@ def next_poll(history, source, token, pace, now, fed_at=None):
 def reply_end(own, pace, fed_at):
     """Until when the last of a source's Attempts is good enough, by how the numbers move.
 
-    The jitter comes from the time of the reply, so all monitors reckon with the same.
+    The base of its Pace while they do, SLOWING times as long with each reply like the one before,
+    FED_SECONDS while the status line tells them; at the latest RESET_SECONDS after a reset. The
+    jitter comes from the time of the reply, so all monitors reckon with the same.
     """
     last, replies = own[-1], [attempt for attempt in own if attempt.code == 'ok']
     still = next((count for count, attempt in enumerate(reversed(replies)) if attempt.moved),
@@ -1468,8 +1520,12 @@ def fed_usage(usage, at, feed):
 
 
 def wary_until(history, asked, token, pace):
-    """When a source that was asked so may be asked again after the 429s of the token: when their
-    block is over, and for a while after that not as often as else; 0.0 where there were none."""
+    """When a source that was asked so may be asked again after the 429s of a token; 0.0 where
+    there were none.
+
+    Not before their block ends, unless a request has succeeded since: asking prolongs it. And for
+    WARY_SPAN no sooner than its Pace is wary, after a 429 as after any request.
+    """
     blocks = [block for source in PACES for block in blocks_of(
         [attempt for attempt in history if (attempt.source, attempt.token) == (source, token)])]
     free_at = max((block.end for block in blocks if not block.is_over), default=0.0)
@@ -1489,7 +1545,11 @@ class Block(NamedTuple):
 
 
 def blocks_of(attempts):
-    """The Blocks of the Attempts of one source with one token; each further 429 doubles them."""
+    """The Blocks of the Attempts of one source with one token, in their order.
+
+    A block is as long as its Retry-After, and at least BLOCK_SECONDS, doubled by each further 429:
+    the service tells 0, or nothing, while it goes on refusing (observed).
+    """
     blocks, times = [], 0
     for attempt in attempts:
         if attempt.code == 'ok':
@@ -1589,7 +1649,10 @@ def elapsed_percent(resets_at, seconds, now):
 
 
 def adaptive_target(resets_at, seconds, config, now):
-    """Percent that may be used by now: what has elapsed, with a preload at the start."""
+    """Percent that may be used by now: what has elapsed, with a preload at the start.
+
+    The 7-day window counts weekdays only, and its first `preload_hours` are given at once.
+    """
     start, elapsed = resets_at - seconds, elapsed_percent(resets_at, seconds, now)
     if seconds < DAY:
         return 10.0 if elapsed <= 10 else elapsed
@@ -1617,7 +1680,11 @@ def legacy_delay(deviation, config):
 
 
 def adaptive_delay(used, resets_at, seconds, target, config, now):
-    """(delay, strategy, safe allowance, projection without the delay, projection with it)."""
+    """(delay, strategy, safe allowance, projection without the delay, projection with it).
+
+    The delay brings the window to the safety buffer by its reset, or half of what is left above
+    it; on weekends and at the reset it is the most. Below the safe allowance there is none.
+    """
     most, buffer = setting(config, 'max_delay'), setting(config, 'safety_buffer_pct')
     safe = target * buffer / 100
     left = max(0, resets_at - now) / HOUR
@@ -1685,7 +1752,11 @@ PACE_WORDS = {'throttling': '⚠ THROTTLING', 'on_pace': '✓ ON PACE', 'inactiv
 
 
 def pace_status(snapshot, now):
-    """The PaceStatus, with our utilization where it is the newer; None if not installed."""
+    """The PaceStatus, with our utilization where it is the newer; None if not installed.
+
+    The delay is the one it has decided on itself while that is fresh, for its hooks go on applying
+    it until the next decision.
+    """
     known = snapshot.pace_maker
     if known.failure:
         return PaceStatus('error', message(known.failure, None, now))
@@ -1731,6 +1802,7 @@ def newer_usage(theirs, ours):
 
 
 def budget_words(decision, target):
+    """How a deviation stands to the target, in words, as Pace Maker has them."""
     if decision.deviation > 0:
         return 'over budget'
     used = decision.deviation + target
@@ -1747,6 +1819,7 @@ def month_of(now):
 
 
 def utc_day(at):
+    """'2026-11-18': the UTC day of a time."""
     return time.strftime('%Y-%m-%d', time.gmtime(at))
 
 
@@ -1811,8 +1884,12 @@ def by_currency(sums, name=None):
     return found
 
 
-def reckon_console(organization, you, days, costs, workspaces, problems, now, failed=()):
-    """The Console out of {day: DayCosts}, a parsed cost report or None, and names."""
+def reckon_console(organization, you, days, costs, workspaces, problems, now):
+    """The Console out of {day: DayCosts}, a parsed cost report or None, and names.
+
+    `problems` are the Failures by day, '' for the cost report. A day may have both: its costs are
+    of an earlier poll then, and it does not count as done.
+    """
     by_user = summed(day.by_user for day in days.values())
     of_you = {day: costs_of_day.by_user.get((you, 'USD'), 0)
               for day, costs_of_day in days.items()}
@@ -1829,8 +1906,8 @@ def reckon_console(organization, you, days, costs, workspaces, problems, now, fa
         tuple((day, by_day.get(day, 0) if (day in days if you else costs) else None)
               for day in wanted),
         ranked(by_user), ranked(summed(day.by_model for day in days.values())),
-        ranked(costs[1], names) if costs else (), len(set(days) - set(failed)), len(wanted),
-        tuple(problems))
+        ranked(costs[1], names) if costs else (), len(set(days) - set(problems)), len(wanted),
+        tuple(sorted(problems.items())))
 
 
 def who_am_i(given, emails, login_name):
@@ -1842,6 +1919,8 @@ def who_am_i(given, emails, login_name):
 
 
 # ---- 7. Sources --------------------------------------------------------------------------------
+# All reading and asking, and the one file that we write. What goes wrong is a SourceError with a
+# code of ERRORS. Whoever calls may have to wait, so only pollers do, and what prints once.
 
 def config_path(env, name):
     """Where Claude Code keeps the file `name`."""
@@ -2457,7 +2536,8 @@ class Store:
 
     It has a rollback journal, for home directories are on NFS, and is opened for each transaction
     only. Accounts and tokens are known by fingerprints; no secret ever gets here. A file that
-    cannot be used costs the sharing, never the numbers: every method raises SourceError then.
+    cannot be used costs the sharing, never the numbers: every method raises SourceError then,
+    locked, forbidden or malformed. Each takes the time last.
     """
 
     def __init__(self, folder):
@@ -2483,7 +2563,11 @@ class Store:
 
     def claim(self, source, account, token, is_due, now):
         """Until when the next request is ours to make; None where it is another monitor's, or
-        `is_due(attempts)` is not true."""
+        `is_due(attempts)` is not true.
+
+        Asked within the transaction: of all monitors that find a request due, one gets it. Its
+        lease ends by itself should it die, and counts as a request then, for it may be one.
+        """
         # A lease that ends too late is of before the clock was set back.
         latest = now + LEASE_SECONDS + SKEW_SECONDS
 
@@ -2511,7 +2595,8 @@ class Store:
         self.use(lambda db: end_lease(db, source, account, lease), now, 'lease')
 
     def settle(self, account, attempt, lease, body, limits, now):
-        """Note an Attempt, the reply that it got, if any, and its limits; end the lease."""
+        """Note an Attempt, the reply that it got (a text, or None) and the Limits to sample; end
+        the lease, which is 0.0 where the request was made without one."""
         def work(db):
             key = attempt.source, account
             end_lease(db, *key, lease)
@@ -2611,7 +2696,10 @@ class Store:
         return found.st_ino
 
     def transact(self, sqlite3, work, now, writes):
-        """The value of one transaction, in a file that has its tables then."""
+        """The value of one transaction, in a file that has its tables then.
+
+        Opened and closed each time, so that no lock and no file that was set aside outlives it.
+        """
         db = sqlite3.connect(sqlite_uri(self.path, 'mode=rw'), uri=True, timeout=BUSY_SECONDS,
                              isolation_level=None)
         try:
@@ -2702,6 +2790,13 @@ def file_inode(path):
 STORE_FAILURES = {'locked': 'locked', 'malformed': 'malformed', 'not a database': 'malformed',
                   'no such': 'malformed', 'has no column': 'malformed',
                   'unsupported file format': 'malformed', 'decode': 'malformed'}
+# `account` is an `account_key`, or the fingerprint of an Admin API key; `token` is a fingerprint,
+# `source` a field of Snapshot, or 'statusline'; times are epoch seconds.
+#   replies   the last one of each source as it came, but for secrets: it is parsed again
+#   attempts  the latest requests of all monitors, which the next one depends on
+#   leases    requests under way, and until when at most
+#   samples   how much of a limit, the `series`, was used when
+#   days      of the Console, those that no longer change
 SCHEMA = (
     'CREATE TABLE replies (source TEXT, account TEXT, at REAL, body TEXT, '
     'PRIMARY KEY (source, account))',
@@ -3020,6 +3115,8 @@ def find_store(store, now):
 
 
 # ---- 8. Pollers --------------------------------------------------------------------------------
+# Threads that wait so that nobody else has to. Each looks at its sources again and again, and puts
+# what is new into the inbox; it neither shows nor decides what is shown.
 
 class Poller(threading.Thread):
     """Asks its sources for ever and puts what they tell into the inbox.
@@ -3088,7 +3185,10 @@ class Poller(threading.Thread):
 class SharedPoller(Poller):
     """One whose requests count for all monitors of a user, and whose replies serve them all.
 
-    They share by the Store. Where that fails, what is known here keeps to the same rules.
+    Each turn it takes what others have stored (`recall`), reckons whether a request is due
+    (`is_due`), has the store say whose it is (`claim`), and when it has made it stores what came
+    of it (`note`); what is new of all that it tells (`report`). Where the store fails, what is
+    known here keeps to the same rules.
     """
 
     def __init__(self, inbox, clock, store, paces):
@@ -3283,7 +3383,11 @@ class SharedPoller(Poller):
 
 
 class CodePoller(SharedPoller):
-    """Claude Code's account: identity and login from its files, usage and profile by network."""
+    """Claude Code's account: identity and login from its files, usage and profile by network.
+
+    Usage may also come from Claude Code's status line, by the store, and from Pace Maker
+    (`borrow`). While nothing is due, a turn costs a look at a few files' stamps.
+    """
 
     # source -> (path, parser)
     ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
@@ -3473,7 +3577,11 @@ class CodePoller(SharedPoller):
 
 
 class ConsolePoller(SharedPoller):
-    """The organization's costs by the Admin API. Days that can no longer change are kept."""
+    """The organization's costs by the Admin API. Days that can no longer change are kept.
+
+    A poll is one Attempt, however many requests it takes. Its parts may fail each for itself; what
+    holds for all of them, a 429 above all, ends it.
+    """
     source = mode = 'console'
 
     def __init__(self, inbox, clock, url, env, store, user='', interval=None):
@@ -3536,19 +3644,19 @@ class ConsolePoller(SharedPoller):
 
     def poll(self, lease):
         """Load the month and tell it; what fails for all of it is told as its failure."""
-        value, failures, failed = None, [], []
+        value, problems = None, {}
         try:
-            value = self.load(failures, failed)
+            value = self.load(problems)
+            grave = [failure for failure in problems.values() if failure.code in CONSOLE_GRAVE]
         except SourceError as error:
-            failures.insert(0, error.failure)
-        grave = [failure for failure in failures if failure.code in CONSOLE_GRAVE or not value]
+            grave = [error.failure]
         code, detail, retry_after = grave[0] if grave else ('ok', '', None)
         attempt = Attempt('console', self.key()[1], self.clock(), code, retry_after, detail)
         self.note(attempt, self.leases.get('console', lease), value,
-                  json.dumps(self.packed(failures, failed)) if value else None)
+                  json.dumps(self.packed(problems)) if value else None)
         self.report('console')
 
-    def packed(self, failures, failed):
+    def packed(self, problems):
         """What is known of the month, as a document of PackedMonth."""
         names = None
         if self.is_named:
@@ -3559,7 +3667,7 @@ class ConsolePoller(SharedPoller):
             self.month, names,
             {day: list(map(packed_table, tables)) for day, tables in self.days.items()
              if day not in self.final},
-            self.costs and list(map(packed_table, self.costs)), failures, failed)
+            self.costs and list(map(packed_table, self.costs)), problems)
 
     def take(self, source, at, body):
         month = parse_stored(body, unpacked_month) if source == 'console' else None
@@ -3576,7 +3684,7 @@ class ConsolePoller(SharedPoller):
         self.days.update(month.days)
         self.tried.update(month.days)
         self.costs = month.costs
-        self.values['console'] = at, self.reckon(month.failures, month.failed, self.clock())
+        self.values['console'] = at, self.reckon(month.problems, self.clock())
 
     def begin_month(self, month):
         """Forget the days of another month."""
@@ -3593,9 +3701,8 @@ class ConsolePoller(SharedPoller):
                 self.days[day] = costs
                 self.final.add(day)
 
-    def load(self, failures, failed):
-        """The Console now. What fails of it alone goes to `failures`, its day to `failed`, else
-        SourceError."""
+    def load(self, problems):
+        """The Console now. The Failure of a part goes to `problems`; SourceError if all fails."""
         if not self.is_named:
             self.names = self.ask_names()
         now = self.clock() + self.admin.apis[0].skew
@@ -3604,26 +3711,25 @@ class ConsolePoller(SharedPoller):
         todo = [day for day in days_of_month(now) if day not in self.final]
         if self.is_refused:
             todo = todo[-1:]                # enough to see whether the key may now
-        is_first, came, refused = not self.tried.issuperset(todo), False, []
+        is_first, came, parts = not self.tried.issuperset(todo), False, [''] + todo
         for index, rows, failure in self.admin.each(month_reports(todo, now)):
+            part = parts[index]
             try:
-                self.add(index and todo[index - 1], rows, failure, now)
+                self.add(part, rows, failure, now)
                 came = True
             except SourceError as error:
-                failures.append(error.failure)
-                failed += todo[index - 1:index]
-                if index and error.failure.code.startswith('forbidden'):
-                    refused.append(index)
-            if index and not (failure and failure.code in CONSOLE_GRAVE):
-                self.tried.add(todo[index - 1])
+                problems[part] = error.failure
+            if part and not (failure and failure.code in CONSOLE_GRAVE):
+                self.tried.add(part)
             if is_first:
-                self.tell('console', self.reckon(failures, failed, now))
+                self.tell('console', self.reckon(problems, now))
             self.hold()
-        self.is_refused = len(refused) == len(todo)
+        self.is_refused = all(day in problems and problems[day].code.startswith('forbidden')
+                              for day in todo)
         if not came:
-            raise SourceError(*failures[0])
+            raise SourceError(*next(iter(problems.values())))
         self.keep_days(todo)
-        return self.reckon(failures, failed, now)
+        return self.reckon(problems, now)
 
     def hold(self):
         """Renew the lease, where there is one and half of it is over."""
@@ -3651,10 +3757,10 @@ class ConsolePoller(SharedPoller):
         if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now:
             self.final.add(day)
 
-    def reckon(self, failures, failed, now):
+    def reckon(self, problems, now):
+        """The Console of what has come so far."""
         organization, you, workspaces = self.names
-        return reckon_console(organization, you, self.days, self.costs, workspaces, failures, now,
-                              failed)
+        return reckon_console(organization, you, self.days, self.costs, workspaces, problems, now)
 
     def learn_names(self):
         """Ask for the names that the store did not tell; what fails of it, the next poll asks."""
@@ -3776,6 +3882,9 @@ class PacePoller(Poller):
 
 
 # ---- 9. View -----------------------------------------------------------------------------------
+# Pure: from a Snapshot, a Ui, a size and the time to a Frame. Two laws hold at every size: a box
+# is exactly so many lines of so many cells, and the panels tile the screen. So the painter has
+# nothing to decide.
 
 class Ui(NamedTuple):
     """What the person at the keyboard, or the command line, has chosen."""
@@ -3784,6 +3893,7 @@ class Ui(NamedTuple):
     modes: Tuple[str, ...] = ('code',)  # those there are credentials for
     icons: bool = True
     ascii: bool = False
+    interval: Optional[float] = None    # --interval, in seconds
     hint: bool = True                   # the row of keys
     help: bool = False
     has_keys: bool = True               # of the panel being made: its title shows it
@@ -3908,10 +4018,12 @@ def squeeze(rows, room, scroll):
 
 
 def icon(ui, glyph):
+    """A glyph and the blank behind it; a plain sign, or nothing, where there are no icons."""
     return glyph + ' ' if ui.icons else PLAIN_ICONS.get(glyph, '')
 
 
 def account_rows(account, ui):
+    """The rows of who is logged in: name and address, organization and badges, tier."""
     who = '%s (%s)' % (account.name, account.email) if account.name and account.email else (
         account.name or account.email)
     badges = tuple(Span('  ' * bool(index or account.organization) + badge, 'badge')
@@ -3985,6 +4097,7 @@ def reset_words(limit, now):
 
 
 def spend_rows(spend, columns, inner):
+    """The rows of the extra usage: with a cap as a bar, else as an amount."""
     amount = '%s %s' % (spend.currency, money(spend.used, spend.digits))
     if spend.limit is None:
         words = ('Extra Usage:   %s, no limit' % amount, 'Extra %s, no limit' % amount,
@@ -4150,14 +4263,17 @@ def settings_rows(snapshot, inner, now):
 
 
 def switch_words(value):
+    """A setting that is on or off."""
     return ('on', '') if value else ('off', 'dim')
 
 
 def plain_words(value):
+    """A setting that is told as it is."""
     return value, ''
 
 
 def level_words(value):
+    """A log level by its name; one beyond the list is the nearest."""
     return LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)], ''
 
 
@@ -4319,12 +4435,28 @@ def console_rows(snapshot, ui, inner, compact, now):
     updated = updated_row(known, inner, now)
     if is_loading(known):
         updated = Row(UPDATED, (Span(loading_words(known.value), 'soft'),))
-    rows.append(updated)
-    for words in sorted({message(problem, None, now, CONSOLE_ERRORS)
-                         for problem in (known.value.problems if known.value else ())
-                         if not known.failure or problem.code != known.failure.code}):
-        rows += marked_rows(NOTE, words, ui, inner)
-    return [*rows, *store_rows(snapshot, ui, inner), *alert_rows(known, ui, inner, now)]
+    return [*rows, updated, *problem_rows(known, ui, inner, now),
+            *store_rows(snapshot, ui, inner), *alert_rows(known, ui, inner, now)]
+
+
+def problem_rows(known, ui, inner, now):
+    """The rows that say which parts of the month are missing, and why; like reasons once."""
+    parts = {}
+    for part, failure in known.value.problems if known.value else ():
+        if not known.failure or failure.code != known.failure.code:
+            parts.setdefault(message(failure, None, now, CONSOLE_ERRORS), []).append(part)
+    for words, names in parts.items():
+        yield from marked_rows(NOTE, '%s: %s' % (part_words(names), words), ui, inner)
+
+
+def part_words(parts):
+    """'Organization, Nov 7, 9': parts of a month, the cost report ('') first, then its days."""
+    days, told = [part for part in parts if part], ['Organization'] * ('' in parts)
+    if days:
+        numbers = ', '.join(str(int(day[-2:])) for day in days[:PARTS_TOLD])
+        told.append('%s %s' % (MONTHS[int(days[0][5:7]) - 1], numbers))
+    more = len(days) - PARTS_TOLD
+    return ', '.join(told) + (' and %d more' % more if more > 0 else '')
 
 
 def is_loading(known):
@@ -4333,6 +4465,7 @@ def is_loading(known):
 
 
 def loading_words(console):
+    """How much of the Console's month has come."""
     return 'Loading: day %d of %d' % (console.days_done, console.days)
 
 
@@ -4467,19 +4600,20 @@ def help_panel(known, ui, width, height):
             for key in KEYS]
     rows.append(Row(BLANK, ()))
     inner = inside(width, height)[0]
-    words = HELP
+    pace = ASKING if ui.interval is None else ASKING_EVERY % ui.interval
+    words = HELP[:1] + ('All your monitors ask as one: %s.' % pace,) + HELP[1:]
     if known.next_at:
         at = time.strftime('%H:%M:%S', time.localtime(known.next_at))
-        words = ('Next request: %s.' % at,) + HELP
+        words = ('Next request: %s.' % at,) + words
     rows += [Row(LIST, (Span(line),)) for text in words for line in wrap(text, max(1, inner))]
     return boxed('Help', rows, ui, width, height)
 
 
 HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
-        'All your monitors ask as one: every 30 seconds while usage moves, up to every 5 minutes '
-        'while it does not or the status line tells it, five times in 5 minutes at most; the '
-        'Console every 2 minutes.',
         "The organization's cost is without Priority Tier.")
+ASKING = ('every 30 seconds while usage moves, up to every 5 minutes while it does not or the '
+          'status line tells it, five times in 5 minutes at most; the Console every 2 minutes')
+ASKING_EVERY = 'every %g seconds, five times in 5 minutes at most'      # with --interval
 
 
 def summary(snapshot, width, now):
@@ -4660,6 +4794,8 @@ def hint_line(ui, hints, width, now):
 
 
 # ---- 10. Reports -------------------------------------------------------------------------------
+# The same Snapshot as text, for pipes, scripts, prompts and Prometheus, in the words and by the
+# rounding of the screen.
 
 class Role(NamedTuple):
     """How a role looks: a letter in golden pictures, a colour of COLOURS, bold, dim."""
@@ -4738,6 +4874,7 @@ def as_json(snapshot, now, mode='code'):
 
 
 def limit_json(limit, now):
+    """A Limit as values of JSON."""
     left = None if limit.resets_at is None else max(0, int(limit.resets_at - now))
     return {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
             'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
@@ -4745,6 +4882,7 @@ def limit_json(limit, now):
 
 
 def spend_json(spend):
+    """A Spend as values of JSON, in units of its currency."""
     scale = 10 ** spend.digits
     return {'used': spend.used / scale,
             'limit': None if spend.limit is None else spend.limit / scale,
@@ -4794,10 +4932,12 @@ def whole(cents):
 
 
 def rounded(percent):
+    """A percent without the noise of its arithmetic; None stays None."""
     return percent if percent is None else round(percent, 4)
 
 
 def source_json(known, now, errors=ERRORS):
+    """How a source stands, as values of JSON; `errors` has the words of its failures."""
     failure = known.failure
     return {'status': status(known, now), 'at': iso(known.at),
             'age_seconds': None if known.at is None else max(0, int(now - known.at)),
@@ -4936,6 +5076,8 @@ def metric(name, words, samples):
 
 
 # ---- 11. Keys ----------------------------------------------------------------------------------
+# What a key does is a pure function from one Ui to the next. The table feeds the help panel,
+# --help, and the check of README.
 
 class Key(NamedTuple):
     """What a key does. The help panel and --help are made from this."""
@@ -5015,6 +5157,8 @@ def press(ui, key, snapshot, frame, now):
 
 
 # ---- 12. Screen --------------------------------------------------------------------------------
+# The only curses, in the main thread only. Signals set a mark that `key` returns like a key; the
+# terminal is given back as it was, whatever happens, and nothing can interrupt that.
 
 class Screen:
     """The terminal: in curses' hands inside `with`, afterwards as it was before."""
@@ -5206,6 +5350,8 @@ def find_terminal():
 
 
 # ---- 13. Loop ----------------------------------------------------------------------------------
+# Drain, compose, paint, listen. Resizing, timers and redrawing need no branch: a frame depends on
+# the snapshot, the Ui, the size and the time, so it is made anew when one of these has changed.
 
 def drain(inbox, snapshot):
     """The snapshot with all that waits in the inbox."""
@@ -5293,6 +5439,8 @@ def is_settled(snapshot, mode):
 
 
 # ---- 14. Demo ----------------------------------------------------------------------------------
+# Invented replies and rows, which go the way of real ones: all is seen without an account, and
+# nothing is modelled twice.
 
 def demo_usage(now):
     """A usage reply for an invented account, whose percents rise and begin anew."""
@@ -5360,7 +5508,7 @@ def demo_console(now):
             {'amount': str(cents * 40), 'currency': 'USD', 'workspace_id': 'w1'},
             {'amount': str(cents * 9), 'currency': 'USD', 'workspace_id': None}]})
     return reckon_console('Example Engines', 'ada@example.com', days, parse_cost_report(buckets),
-                          {'w1': 'Production'}, (), now)
+                          {'w1': 'Production'}, {}, now)
 
 
 class DemoPoller(Poller):
@@ -5385,6 +5533,7 @@ class DemoPoller(Poller):
 
 
 # ---- 15. Command line --------------------------------------------------------------------------
+# Options, and a function for each output: live, once, JSON, metrics, check, doctor, status line.
 
 EXIT_CODES = '''exit codes:
   0    numbers were shown; the live view was ended with q or Ctrl+C
@@ -5650,11 +5799,8 @@ def pollers_for(options, inbox):
                           options.interval)]
 
 
-def main(argv=None):
-    """Run the program; return its exit code."""
-    options = parse_arguments(argv)
-    if options.output == 'statusline':
-        return show_statusline(options)
+def show(options):
+    """Make what an output needs, and show it; return the exit code."""
     mode, origin = options.mode, ''
     if mode == 'auto':
         mode = 'code' if options.demo else detect_mode(os.environ, time.time())
@@ -5666,14 +5812,13 @@ def main(argv=None):
     modes = tuple(each for each in MODES if options.demo or each == mode
                   or has_credentials(each, os.environ, time.time()))
     inbox, ui = queue.Queue(), Ui(
-        origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain)
+        origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain,
+        interval=options.interval)
     name = options.output or ('live' if can_paint() else 'once')
     output = OUTPUTS['check' if options.check is not None else name]
     pollers = pollers_for(options, inbox)
     try:
         return output(options, pollers, inbox, ui)
-    except KeyboardInterrupt:
-        return 130
     except OSError as error:
         emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
         return 1
@@ -5682,8 +5827,14 @@ def main(argv=None):
             poller.close()
 
 
-if __name__ == '__main__':
+def main(argv=None):
+    """Run the program; return its exit code."""
     try:
-        sys.exit(main())
-    except KeyboardInterrupt:       # before main could take care of it
-        sys.exit(130)
+        options = parse_arguments(argv)
+        return show_statusline(options) if options.output == 'statusline' else show(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

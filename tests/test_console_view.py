@@ -42,14 +42,14 @@ def acme(cents=ISSUE):
     return organization
 
 
-def month(organization, now=NOW, you=JOHN, done=None, bill=True, problems=()):
+def month(organization, now=NOW, you=JOHN, done=None, bill=True, problems=None):
     """The Console of an organization of which so many days have come, and the bill or not."""
     days = organization.days[:done]
     return reckon_console(
         organization.name, you,
         {day: parse_claude_code(organization.rows.get(day, [])) for day in days},
         parse_cost_report(map(organization.bucket, organization.days)) if bill else None,
-        organization.workspaces, problems, now)
+        organization.workspaces, problems or {}, now)
 
 
 def known(value, age=0, failure=None, wait=120):
@@ -79,13 +79,13 @@ SITUATIONS = {
     'waiting': Snapshot(),
     'loading': known(month(ACME, done=7, bill=False), wait=None),
     'full': known(FULL),
-    'partial': known(month(ACME, done=17, problems=(BROKEN,))),
+    'partial': known(month(ACME, done=17, problems={'2026-11-18': BROKEN})),
     'unknown user': known(month(ACME, you='')),
     'failing': known(FULL, 14 * MINUTE, REVOKED, 20 * MINUTE),
     'rate limited': known(FULL, 4 * MINUTE, Failure('rate_limited', '', 720.0), 16 * MINUTE),
     'no key': Snapshot(console=Known(None, None, Failure('no_credentials'))),
     'first day': known(month(acme(ISSUE[:1]), NOW - 17 * DAY)),
-    'no bill': known(month(ACME, bill=False, problems=(FORBIDDEN,))),
+    'no bill': known(month(ACME, bill=False, problems={'': FORBIDDEN})),
     'range': known(SWINGING),
     'currencies and credits': known(month(MIXED)),
     'quiet': known(month(Organization(rows=0))),
@@ -253,7 +253,7 @@ def test_what_is_told(name, told, untold):
 @pytest.mark.parametrize('you', [JOHN, ''])
 def test_a_missing_day_marks_all_that_lacks_it(you):
     """One's own cost, and the sums by user and by model; not the bill, which has its own days."""
-    for problems in ((BROKEN,), ()):
+    for problems in ({'2026-11-18': BROKEN}, {}):
         missing = known(month(ACME, you=you, done=17, problems=problems))
         assert ('partial' in shown(missing, (80, 24), CONSOLE, NOW)) == bool(you)
         rows = boxed(texts(compose(missing, CONSOLE._replace(panel=1), (80, 40), NOW)))
@@ -275,13 +275,22 @@ def test_the_help_says_what_the_bill_is_without():
 
 
 def test_problems_that_are_alike_are_told_once():
-    console = month(ACME, done=9, problems=(BROKEN,) * 9)
+    console = month(ACME, done=9, problems=dict.fromkeys(ACME.days[9:], BROKEN))
     assert see('partial', (80, 24)).count('500') == 1
     assert shown(known(console), (80, 24), CONSOLE, NOW).count('500') == 1
     limited = Failure('rate_limited', '', 720.0)
-    told = shown(known(month(ACME, done=9, problems=(limited,)), 0, limited, 720), (80, 24),
-                 CONSOLE, NOW)
+    console = month(ACME, done=9, problems={'2026-11-10': limited})
+    told = shown(known(console, 0, limited, 720), (80, 24), CONSOLE, NOW)
     assert told.count('Rate limited') == 1
+
+
+@pytest.mark.parametrize('parts, words', [
+    ([''], 'Organization'), (['2026-11-07'], 'Nov 7'), (['2026-02-07', '2026-02-19'], 'Feb 7, 19'),
+    (['', '2026-11-07'], 'Organization, Nov 7'), (ACME.days[:3], 'Nov 1, 2, 3'),
+    ([''] + ACME.days[:5], 'Organization, Nov 1, 2, 3 and 2 more')])
+def test_a_problem_names_its_days(parts, words):
+    console = month(ACME, problems=dict.fromkeys(parts, BROKEN))
+    assert '⚠ %s: Server error 500, ' % words in shown(known(console), (80, 24), CONSOLE, NOW)
 
 
 def test_the_range_stands_in_a_row_of_its_own():

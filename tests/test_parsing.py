@@ -424,8 +424,10 @@ def test_texts_of_accounts_are_cleaned(parse, document):
 @pytest.mark.parametrize('parse', [parse_usage, parse_profile, unpacked_month, unpacked_day])
 @pytest.mark.parametrize('body', [
     None, '', '{', 'null', '5', '"x"', '[[]]', '[1, 2, 3, 4, 5, 6]', '[' * 99999, 5, b'\xff',
-    '[[["a", "USD", "x"]], []]', '["2026-11", null, {}, null, [["a"]], 5, 6]',
-    '["2026-11", null, {"2026-11-01": [5, 5]}, null, [], []]'])
+    '[[["a", "USD", "x"]], []]', '["2026-11", null, {}, null, [["a"]], 5]',
+    '["2026-11", null, {"2026-11-01": [5, 5]}, null, {}]', '["2026-11", null, {}, null, []]',
+    '["2026-11", null, {}, null, {"x": ["timeout", "", null]}]',
+    '["2026-11", null, {}, null, {"": ["odd", "", null]}]'])
 def test_a_stored_reply_that_is_none(parse, body):
     """Whoever wrote it, and however."""
     assert parse_stored(body, parse) is None

@@ -262,13 +262,15 @@ def test_a_store_that_stays_locked(monitor, begin, service, home):
     folder = home / '.claude-usage'
     folder.mkdir(mode=0o700)
     change('CREATE TABLE held (x)', 'DROP TABLE held')(str(folder / 'store.db'))
-    with monitor() as terminal:
-        with locked(str(folder / 'store.db')):
-            child = begin('--once')
-            on_screen(terminal, NOT_SHARED.strip(), gone=('78%',))
-            terminal.wait_for('78%', PATIENCE)
-            done = ends(child)
-            assert done[0] == 0 and '78%' in done[1] and NOT_SHARED.strip() in done[1]
-            assert NOT_SHARED.strip() in terminal.text()
+    lock = contextlib.ExitStack()
+    lock.enter_context(locked(str(folder / 'store.db')))
+    with lock, monitor() as terminal:
+        child = begin('--once')
+        on_screen(terminal, NOT_SHARED.strip(), gone=('78%',))
+        terminal.wait_for('78%', PATIENCE)
+        done = ends(child)
+        assert done[0] == 0 and '78%' in done[1] and NOT_SHARED.strip() in done[1]
+        assert NOT_SHARED.strip() in terminal.text()
+        lock.close()
         on_screen(terminal, '78%', gone=(NOT_SHARED,))
     assert asked(service) == 2, 'each by itself'

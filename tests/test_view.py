@@ -267,6 +267,13 @@ def test_help_can_be_read_to_its_end():
         assert 'q, Ctrl' in words and HELP[-1].split(' ')[-1] in words
 
 
+@pytest.mark.parametrize('interval, words', [
+    (None, 'every 30 seconds while usage moves, '), (45.0, 'as one: every 45 seconds, five ')])
+def test_help_says_how_often_is_asked(interval, words):
+    ui = Ui(help=True, interval=interval)
+    assert words in ' '.join(boxed(texts(compose(NORMAL, ui, (100, 40), NOW))))
+
+
 # --- What must be told wherever there is room to ---
 
 @pytest.mark.parametrize('height', range(1, 25))
