@@ -1346,6 +1346,11 @@ def clock_text(at, now):
     return day + time.strftime('%H:%M', local)
 
 
+def time_of_day(at):
+    """'14:23:15', local time."""
+    return time.strftime('%H:%M:%S', time.localtime(at))
+
+
 def money(amount, digits):
     """Minor units as an amount: (123456, 2) -> '1,234.56'."""
     return '{:,.{}f}'.format(amount / 10 ** digits, digits)
@@ -1379,6 +1384,12 @@ class Attempt(NamedTuple):
     detail: str = ''                        # of the failure
     moved: bool = True                      # the numbers are not those of the reply before
     reset_at: Optional[float] = None        # the next reset of a limit, by this reply
+
+
+def attempt_of(source, token, at, failure, **more):
+    """The Attempt that brought a Failure or, where that is None, a reply."""
+    code, detail, retry_after = failure or ('ok', '', None)
+    return Attempt(source, token, at, code, retry_after, detail, **more)
 
 
 class Pace(NamedTuple):
@@ -2057,6 +2068,16 @@ def login_name(env):
     return env.get('USER') or env.get('LOGNAME') or env.get('USERNAME') or ''
 
 
+def read_admin_key(env):
+    """The Admin API key of the environment, else of the credentials file.
+
+    SourceError no_credentials, unauthorized (a key of another kind), malformed (the file).
+    """
+    has_key = env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
+    return parse_admin_key(None if has_key else read_json(
+        config_path(env, '.credentials.json'), 'credentials'), env)
+
+
 def detect_mode(env, now):
     """'code' or 'console': what the credentials file says, else what there is a login for."""
     try:
@@ -2066,18 +2087,12 @@ def detect_mode(env, now):
     mode = document.get('mode') if isinstance(document, dict) else None
     if mode in MODES:
         return mode
-    return 'console' if has_admin_key(document, env) and not has_login(env, now) else 'code'
+    return 'console' if has_admin_key(env) and not has_login(env, now) else 'code'
 
 
 def has_credentials(mode, env, now):
     """Whether there is what a mode needs."""
-    if mode == 'code':
-        return has_login(env, now)
-    try:
-        document = read_json(config_path(env, '.credentials.json'), 'credentials')
-    except SourceError:
-        document = None
-    return has_admin_key(document, env)
+    return has_login(env, now) if mode == 'code' else has_admin_key(env)
 
 
 def has_login(env, now):
@@ -2089,12 +2104,12 @@ def has_login(env, now):
     return True
 
 
-def has_admin_key(document, env):
+def has_admin_key(env):
     """Whether there is something in the place of an Admin API key."""
     try:
-        parse_admin_key(document, env)
+        read_admin_key(env)
     except SourceError as error:
-        return error.failure.code != 'no_credentials'
+        return error.failure.code == 'unauthorized'
     return True
 
 
@@ -3056,15 +3071,13 @@ def login_state(document, login, now):
 
 def find_admin_keys(env):
     """The Findings about both places of an Admin API key."""
-    path = config_path(env, '.credentials.json')
-    try:
-        document = read_json(path, 'credentials')
-    except SourceError:
-        document = None
-    for place, arguments in (('ANTHROPIC_ADMIN_API_KEY', (None, env)),
-                             (short_path(path) + ', adminApiKey', (document, {}))):
+    in_file = dict(env, ANTHROPIC_ADMIN_API_KEY='')
+    place_in_file = short_path(config_path(env, '.credentials.json')) + ', adminApiKey'
+    for place, read in (
+            ('ANTHROPIC_ADMIN_API_KEY', functools.partial(parse_admin_key, None, env)),
+            (place_in_file, functools.partial(read_admin_key, in_file))):
         try:
-            parse_admin_key(*arguments)
+            read()
             yield Finding(True, place, 'set.')
         except SourceError as error:
             yield Finding(False, place, 'not set; only Console mode needs it.'
@@ -3090,11 +3103,7 @@ def find_network(url, env):
 def find_console(url, env, now):
     """The Finding about the Admin API, which is asked for the organization's name."""
     try:
-        document = read_json(config_path(env, '.credentials.json'), 'credentials')
-    except SourceError:
-        document = None
-    try:
-        admin = Admin(url, parse_admin_key(document, env))
+        admin = Admin(url, read_admin_key(env))
         name = text(mapping(admin.get('me'), 'organization').get('name'))
         return Finding(True, 'Console mode', '%s answered in %.2f s.' % (
             name, admin.apis[0].took))
@@ -3521,9 +3530,8 @@ class CodePoller(SharedPoller):
 
     def attempt(self, source, token, at, value, failure=None):
         """The Attempt that brought a value or a failure."""
-        code, detail, retry_after = failure or ('ok', '', None)
-        return Attempt(source, token, at, code, retry_after, detail,
-                       has_moved(self.stored(source)[1], value), next_reset(value, at))
+        return attempt_of(source, token, at, failure, reset_at=next_reset(value, at),
+                          moved=has_moved(self.stored(source)[1], value))
 
     def ask(self, source):
         """Make the request if it is due and ours to make; return the seconds to the next look."""
@@ -3629,9 +3637,7 @@ class ConsolePoller(SharedPoller):
     def find_key(self):
         """Whether there is an Admin API key. Another one begins anew, a missing one is told."""
         try:
-            has_key = self.env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
-            key = parse_admin_key(None if has_key else read_json(
-                config_path(self.env, '.credentials.json'), 'credentials'), self.env)
+            key = read_admin_key(self.env)
         except SourceError as error:
             self.reported.clear()
             self.tell_change('console', None, error.failure)
@@ -3650,8 +3656,7 @@ class ConsolePoller(SharedPoller):
             grave = [failure for failure in problems.values() if failure.code in CONSOLE_GRAVE]
         except SourceError as error:
             grave = [error.failure]
-        code, detail, retry_after = grave[0] if grave else ('ok', '', None)
-        attempt = Attempt('console', self.key()[1], self.clock(), code, retry_after, detail)
+        attempt = attempt_of('console', self.key()[1], self.clock(), next(iter(grave), None))
         self.note(attempt, self.leases.get('console', lease), value,
                   json.dumps(self.packed(problems)) if value else None)
         self.report('console')
@@ -3767,9 +3772,8 @@ class ConsolePoller(SharedPoller):
         try:
             self.names = self.ask_names()
         except SourceError as error:
-            code, detail, retry_after = error.failure
-            self.note(Attempt('console', self.key()[1], self.clock(), code, retry_after, detail),
-                      0.0, None, None)
+            self.note(attempt_of('console', self.key()[1], self.clock(), error.failure), 0.0,
+                      None, None)
 
     def ask_names(self):
         """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
@@ -3818,8 +3822,7 @@ class ConsolePoller(SharedPoller):
             profile = parse_profile(document)
         except SourceError as error:
             failure = error.failure
-        code, detail, retry_after = failure or ('ok', '', None)
-        attempt = Attempt('profile', fingerprint(token), self.clock(), code, retry_after, detail)
+        attempt = attempt_of('profile', fingerprint(token), self.clock(), failure)
         if was_sent(attempt):
             self.share(self.store.settle, account, attempt, 0.0,
                        storable(document) if profile else None, ())
@@ -4377,7 +4380,7 @@ def updated_words(known, now):
     if known.at is None:
         words = 'never' if known.failure else 'waiting for the first reply'
         return 'Updated: ' + words, words.split()[0]
-    at = time.strftime('%H:%M:%S', time.localtime(known.at))
+    at = time_of_day(known.at)
     if status(known, now) not in AGED:
         return 'Updated: ' + at, at
     age = countdown(now - known.at) + ' ago'
@@ -4603,8 +4606,7 @@ def help_panel(known, ui, width, height):
     pace = ASKING if ui.interval is None else ASKING_EVERY % ui.interval
     words = HELP[:1] + ('All your monitors ask as one: %s.' % pace,) + HELP[1:]
     if known.next_at:
-        at = time.strftime('%H:%M:%S', time.localtime(known.next_at))
-        words = ('Next request: %s.' % at,) + words
+        words = ('Next request: %s.' % time_of_day(known.next_at),) + words
     rows += [Row(LIST, (Span(line),)) for text in words for line in wrap(text, max(1, inner))]
     return boxed('Help', rows, ui, width, height)
 
@@ -5095,7 +5097,7 @@ def refresh(ui, snapshot, frame, now):
     elif known.free_at is None:
         notice = (message(known.failure, None, now, words_of(ui.mode)),)
     elif known.free_at > now:
-        at = time.strftime('%H:%M:%S', time.localtime(known.free_at + 1))
+        at = time_of_day(known.free_at + 1)
         notice = 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at
     else:
         ui, notice = ui._replace(asked_at=now), ('Refreshing.',)
