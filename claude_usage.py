@@ -98,7 +98,8 @@ LOCKED_SECONDS = 15                     # of a lock, until one goes on without t
 ASIDE_SECONDS = 5 * MINUTE              # that a file was set aside is told so long
 LEASE_SECONDS = TOTAL_SECONDS + 2       # a claim to a request ends by itself, should we die
 SKEW_SECONDS = 60                       # clocks of machines that share a home may differ so much
-TEXT_MOST = 200                         # characters of any text from outside
+TEXT_MOST = 200                         # characters of any text from outside ...
+WORDS_MOST = 2000                       # ... but of what a hook has to say
 
 WIDTH_MOST = 1000                       # cells of a line
 KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
@@ -187,16 +188,18 @@ BLOCKAGES = {
 COEFFICIENTS = {'5x': (0.0075, 0.0011), '20x': (0.001875, 0.000275)}
 # Tables of its databases: name -> (columns, the first of which must be there; the rest of the
 # query). What is read is what the panels can show of it; :entered is when its fallback began.
+LATEST = ('WHERE timestamp = (SELECT max(timestamp) FROM {}) ORDER BY rowid DESC '
+          'LIMIT 1')            # of a second the last; ORDER BY of both would not use the index
 DECISION_TABLES = {
     'usage_snapshots': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
-                        'seven_day_resets_at', 'ORDER BY timestamp DESC LIMIT 1'),
+                        'seven_day_resets_at', LATEST.format('usage_snapshots')),
     'api_cache': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
                   'seven_day_resets_at', 'LIMIT 1'),
     'fallback_state_v2': ('state baseline_5h baseline_7d resets_at_5h resets_at_7d tier '
                           'entered_at rollover_cost_5h rollover_cost_7d', 'LIMIT 1'),
     'calibrated_coefficients': ('tier coefficient_5h coefficient_7d', ''),
     'pacing_decisions': ('timestamp should_throttle delay_seconds',
-                         'ORDER BY timestamp DESC LIMIT 1'),
+                         LATEST.format('pacing_decisions')),
 }
 EVENT_TABLES = {
     'blockage_events': ('timestamp category', 'WHERE timestamp > :hour'),
@@ -207,18 +210,21 @@ EVENT_TABLES = {
     'activity_events': ('timestamp event_code status',
                         'WHERE timestamp > :active ORDER BY timestamp'),
     'governance_events': ('timestamp event_type project_name feedback_text',
-                          'WHERE timestamp > :hour ORDER BY timestamp DESC LIMIT 200'),
+                          'WHERE timestamp > :hour ORDER BY timestamp DESC LIMIT 1000'),
 }
 COST_TABLES = {'accumulated_costs': ('timestamp cost_dollars', 'WHERE timestamp >= :entered')}
 LOAN_TABLES = {'api_cache': (DECISION_TABLES['api_cache'][0] + ' raw_response', 'LIMIT 1'),
                'backoff_state': ('backoff_until', 'LIMIT 1')}
 AGENT_TABLES = {
     'agents': ('last_seen agent_id session_id role subagent_type workspace_root start_time '
-               'ended_at', 'WHERE last_seen > :ended ORDER BY rowid'),
-    'agent_actions': ('id agent_id tool_name', 'ORDER BY id DESC LIMIT 1200'),
+               'ended_at', 'WHERE last_seen > :day ORDER BY rowid'),
+    # Of those that are not known yet, or all where the table has begun anew.
+    'agent_actions': ('id agent_id tool_name', 'WHERE id > CASE WHEN :seen > (SELECT max(id) FROM '
+                      'agent_actions) THEN 0 ELSE :seen END ORDER BY id DESC LIMIT 5000'),
 }
 ACTIVITY_SECONDS = 10
 AGENT_LIVE, AGENT_BUSY, AGENT_ENDED = 20 * MINUTE, 3 * MINUTE, MINUTE   # since seen, seen, ended
+AGENT_TOOLS = 3                         # the last so many are shown
 
 MODES = ('code', 'console')
 ADMIN_PATH = '/v1/organizations/'
@@ -1037,9 +1043,7 @@ def parse_pace_config(document):
 
 
 def parse_pace_usage(row):
-    """The PaceUsage in a row of usage_snapshots or api_cache, which always have both percents."""
-    if None in (row['five_hour_util'], row['seven_day_util']):
-        raise SourceError('malformed', 'usage.db: no utilization in its usage')
+    """The PaceUsage in a row of usage_snapshots or api_cache that has both percents."""
     return PaceUsage(number(row['five_hour_util'], 'five_hour_util'),
                      moment(row['five_hour_resets_at'], 'five_hour_resets_at'),
                      number(row['seven_day_util'], 'seven_day_util'),
@@ -1048,19 +1052,38 @@ def parse_pace_usage(row):
 
 
 def parse_pace_maker(config, tables, errors, version, problems, now):
-    """The PaceMaker in what was read of its files."""
+    """The PaceMaker in what was read of its files. What is odd of that which it does not decide
+    by joins the `problems`."""
     decided = events(tables, 'pacing_decisions', integer, integer)
     if decided and None in tables['pacing_decisions'][0].values():
         decided = None
+    usage, problems, told = pace_usage(tables, now), list(problems), {}
+    for name, (file, parse) in PACE_PARTS.items():
+        try:
+            told[name] = parse(tables)
+        except SourceError as error:
+            told[name], words = None, '%s: %s' % (file, error.failure.detail)
+            problems.append(message(Failure('malformed', words), None, now))
     return PaceMaker(
-        config, 'api_cache' in tables, pace_usage(tables, now),
+        config, bool(set(tables) - set(FIRST_TABLES)), usage,
         (decided[0][0], bool(decided[0][1]), decided[0][2]) if decided else None,
-        events(tables, 'blockage_events', text),
-        events(tables, 'langfuse_metrics', integer, integer, integer),
-        events(tables, 'secrets_metrics', integer),
-        events(tables, 'activity_events', text, text) or (),
-        events(tables, 'governance_events', text, text, long_text) or (),
-        errors, tuple(problems), parse_agents(tables), version)
+        told['blockages'], told['langfuse'], told['secrets'], told['activity'] or (),
+        told['governance'] or (), errors, tuple(problems), told['agents'] or (), version)
+
+
+# The tables that a release before 2.0 may have.
+FIRST_TABLES = ('usage_snapshots', 'pacing_decisions', 'blockage_events')
+# A field of PaceMaker that it does not decide by -> (file, what makes it of the tables).
+PACE_PARTS = {
+    'blockages': ('usage.db', lambda tables: events(tables, 'blockage_events', text)),
+    'langfuse': ('usage.db', lambda tables: events(tables, 'langfuse_metrics', integer, integer,
+                                                   integer)),
+    'secrets': ('usage.db', lambda tables: events(tables, 'secrets_metrics', integer)),
+    'activity': ('usage.db', lambda tables: events(tables, 'activity_events', text, text)),
+    'governance': ('usage.db', lambda tables: events(tables, 'governance_events', text, text,
+                                                     long_text)),
+    'agents': ('session_registry.db', lambda tables: parse_agents(tables)),
+}
 
 
 def integer(value):
@@ -1069,15 +1092,17 @@ def integer(value):
 
 
 def long_text(value):
-    """`text` with room for what a hook has to say."""
-    return clean(value, 2000) if isinstance(value, str) else ''
+    """`text` with room for what a hook has to say; its cut end is marked."""
+    words = clean(value, WORDS_MOST + 1) if isinstance(value, str) else ''
+    return words if len(words) <= WORDS_MOST else words[:WORDS_MOST] + '…'
 
 
 def events(tables, name, *kinds):
     """The rows of a table as tuples of a time and of values of these kinds; None without it."""
     rows = tables.get(name)
     return rows if rows is None else tuple(
-        (number(at, 'a time') or 0.0, *(kind(value) for kind, value in zip(kinds, values)))
+        (number(at, 'a time in ' + name) or 0.0,
+         *(kind(value) for kind, value in zip(kinds, values)))
         for at, *values in (row.values() for row in rows))
 
 
@@ -1092,10 +1117,10 @@ def parse_loan(tables):
 
 
 def parse_cache(rows):
-    """(Usage, when) of the row of api_cache: of the whole reply where it has that."""
+    """(Usage, when) of the row of api_cache: of the whole reply where it has that and it can be
+    understood, else of its columns."""
     for row in rows:
-        whole = row['raw_response']
-        usage = parse_usage(parse_json(whole.encode()) if isinstance(whole, str) else {
+        usage = parse_stored(row['raw_response'], parse_usage) or parse_usage({
             key: {'utilization': row[key + '_util'], 'resets_at': row[key + '_resets_at']}
             for key in ('five_hour', 'seven_day')})
         return usage._replace(via='Pace Maker'), number(row['timestamp'], 'timestamp') or 0.0
@@ -1106,14 +1131,12 @@ def parse_agents(tables):
     """The Agents in the session registry, by workspace and session, roots first."""
     tools = {}
     for action in tables.get('agent_actions') or ():
-        names = tools.setdefault(action['agent_id'], [])
-        if len(names) < 3:
-            names.append(text(action['tool_name']))
+        tools.setdefault(action['agent_id'], []).append(text(action['tool_name']))
     agents = (Agent(text(row['workspace_root']), clean(str(row['session_id'])),
                     text(row['subagent_type']) or clean(str(row['agent_id']))[-8:],
                     row['role'] == 'root', moment(row['last_seen'], 'last_seen') or 0.0,
                     moment(row['ended_at'], 'ended_at'),
-                    tuple(tools.get(row['agent_id'], ())[:3]))
+                    tuple(tools.get(row['agent_id'], ())[:AGENT_TOOLS]))
               for row in tables.get('agents') or ())
     return tuple(sorted(agents, key=lambda agent: (agent[:2], not agent.is_root)))
 
@@ -1124,7 +1147,8 @@ def pace_usage(tables, now):
     if fallback and fallback[0]['state'] == 'fallback':
         return estimate(fallback[0], tables.get('calibrated_coefficients') or (),
                         tables.get('accumulated_costs') or (), now)
-    rows = tables.get('api_cache') or tables.get('usage_snapshots')
+    rows = [row for name in ('api_cache', 'usage_snapshots') for row in tables.get(name) or ()
+            if None not in (row['five_hour_util'], row['seven_day_util'])]
     return parse_pace_usage(rows[0]) if rows else None
 
 
@@ -1636,8 +1660,9 @@ def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_d
 
 
 def setting(config, key):
-    """A value of Pace Maker's config.json, or what it takes where there is none."""
-    return config.get(key, PACE_DEFAULTS[key])
+    """A value of Pace Maker's config.json, or what it takes where there is none, or null."""
+    value = config.get(key)
+    return PACE_DEFAULTS[key] if value is None else value
 
 
 def weekday_seconds(start, end):
@@ -1729,14 +1754,26 @@ def delay_for(ratio, left, least, most):
     return min(max(delay, least), most)
 
 
+def window_ends(ours, theirs):
+    """The pairs of times at which the 5-hour and the 7-day window of two Usages end, or None."""
+    for key in ('five_hour', 'seven_day'):
+        yield [next((limit.resets_at for limit in usage.limits if limit.id == key), None)
+               for usage in (ours, theirs)]
+
+
 def same_account(ours, theirs):
     """Whether two Usages can be one account's: their windows end together, or neither runs."""
-    def agree(key):
-        ends = [next((limit.resets_at for limit in usage.limits if limit.id == key), None)
-                for usage in (ours, theirs)]
-        return ends[0] == ends[1] or (
-            None not in ends and abs(ends[0] - ends[1]) <= AGREE_SECONDS)
-    return all(map(agree, ('five_hour', 'seven_day')))
+    return all(a == b or None not in (a, b) and abs(a - b) <= AGREE_SECONDS
+               for a, b in window_ends(ours, theirs))
+
+
+def is_another_account(ours, theirs, now):
+    """Whether two Usages cannot be one account's: of a window that runs they tell two ends.
+
+    One that has ended, or not begun, is no evidence: a new one begins with the next request.
+    """
+    return any(None not in (a, b) and min(a, b) > now and abs(a - b) > AGREE_SECONDS
+               for a, b in window_ends(ours, theirs))
 
 
 class PaceStatus(NamedTuple):
@@ -1777,7 +1814,7 @@ def pace_status(snapshot, now):
     tempo = setting(pace.config, 'tempo_mode')
     if tempo not in TEMPOS:
         tempo = 'on' if setting(pace.config, 'tempo_enabled') else 'off'
-    usage = pace.usage and newer_usage(pace.usage, snapshot.usage)
+    usage = pace.usage and newer_usage(pace.usage, snapshot.usage, now)
     if not setting(pace.config, 'enabled') or not usage:
         return PaceStatus('no_data' if setting(pace.config, 'enabled') else 'inactive', '', tempo)
     decision = pacing_decision(*usage[:4], pace.config, now)
@@ -1785,7 +1822,8 @@ def pace_status(snapshot, now):
     interval = pace.config.get('poll_interval', 300 if pace.is_modern else 60)
     if pace.decided and 0 <= now - pace.decided[0] < interval:
         _, throttling, delay = pace.decided     # what the hooks go on applying until then
-        throttling, delay = throttling and delay > 0, delay if throttling else 0
+        throttling = throttling and delay > 0
+        delay = delay if throttling else 0
     strategy = decision.strategy if throttling == decision.throttling else None
     target = (decision.seven_day_target if decision.window == '7-day'
               else decision.five_hour_target)
@@ -1802,13 +1840,19 @@ def stale_windows(usage, now, decision):
                  and now - at > PACE_STALE_SECONDS)
 
 
-def newer_usage(theirs, ours):
-    """Pace Maker's PaceUsage or, made of our own reply, the newer of the two; None without any."""
-    if not ours.value or (theirs and ours.at <= theirs.at):
+def newer_usage(theirs, ours, now):
+    """Pace Maker's PaceUsage, or the one that our own reply makes where that is newer.
+
+    An estimate goes on counting after its time: a reply one of whose windows has ended since tells
+    less than it. The status line may feed one window alone, and the other stays as it was.
+    """
+    windows = {limit.id: (limit.used, limit.resets_at)
+               for limit in (ours.value.limits if ours.value else ())}
+    has_ended = any((resets_at or now) < now for _, resets_at in windows.values())
+    if not ours.value or ours.at <= theirs.at or theirs.estimated and has_ended:
         return theirs
-    windows = {limit.id: (limit.used, limit.resets_at) for limit in ours.value.limits}
-    nothing = 0.0, None
-    return PaceUsage(*windows.get('five_hour', nothing), *windows.get('seven_day', nothing),
+    known = (theirs[:2], theirs[2:4]) if ours.value.via == 'Claude Code' else ((0.0, None),) * 2
+    return PaceUsage(*windows.get('five_hour', known[0]), *windows.get('seven_day', known[1]),
                      at=ours.at)
 
 
@@ -2040,8 +2084,10 @@ def file_stamp(path):
     """What changes whenever a file does; None where there is none."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:            # it may be there, and be seen later
+        return 0, 0, error.errno
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -2378,7 +2424,7 @@ def read_only(path, read):
     SourceError locked or malformed. What may pass by itself is tried again.
     """
     sqlite3 = load_sqlite3()
-    name = os.path.basename(path)
+    name, path = os.path.basename(path), os.path.realpath(path)
     for left in reversed(range(TRIES)):
         try:
             with READING:
@@ -2393,6 +2439,13 @@ def read_only(path, read):
             words, code = error.strerror, 'malformed'
         if not left:
             raise SourceError(code, '%s: %s' % (name, words))
+
+
+def database_stamps(path):
+    """What changes whenever a SQLite file does. Its journals stand beside the file itself, also
+    where `path` is a link to it."""
+    path = os.path.realpath(path)
+    return [file_stamp(path), file_stamp(path + '-wal')]
 
 
 def read_once(sqlite3, path, read):
@@ -2480,13 +2533,27 @@ def read_tables(connection, tables, problems, **parameters):
     return found
 
 
-def read_pace_tables(folder, now):
+def latest_actions(new, known, agents):
+    """The last actions of each of these agents, newest first, AGENT_TOOLS at most: of the `new`
+    rows and, unless their table has begun anew, of those `known` before. The newest of all is kept
+    whosever it is, for its id."""
+    is_anew = new and known and new[0]['id'] <= known[0]['id']
+    counts, kept = {agent['agent_id']: 0 for agent in agents}, []
+    for action in [*new, *(() if is_anew else known)]:
+        name = action['agent_id']
+        if counts.get(name, AGENT_TOOLS) < AGENT_TOOLS or not kept:
+            counts[name] = counts.get(name, 0) + 1
+            kept.append(action)
+    return kept
+
+
+def read_pace_tables(folder, now, seen=0):
     """(tables, problems): the rows of all tables that there are, and what of them is odd.
 
-    SourceError if usage.db, or what is decided by, cannot be read.
+    Of the agents' actions those after the one with the id `seen`. SourceError if usage.db, or
+    what is decided by, cannot be read.
     """
-    spans = {'ended': now - AGENT_LIVE - AGENT_ENDED, 'hour': now - HOUR, 'day': now - DAY,
-             'active': now - ACTIVITY_SECONDS}
+    spans = {'hour': now - HOUR, 'day': now - DAY, 'active': now - ACTIVITY_SECONDS}
 
     def read_usage(connection):
         odd = []
@@ -2501,24 +2568,25 @@ def read_pace_tables(folder, now):
         return found
 
     def read_agents(connection):
-        return read_tables(connection, AGENT_TABLES, problems, **spans)
+        return read_tables(connection, AGENT_TABLES, problems, seen=seen, **spans)
 
     tables, problems = {}, []
     usage, registry = (os.path.join(folder, name) for name in ('usage.db', 'session_registry.db'))
-    if os.path.exists(usage):
+    if os.path.lexists(usage):
         tables.update(read_only(usage, read_usage))
     try:
-        if os.path.exists(registry):
+        if os.path.lexists(registry):
             tables.update(read_only(registry, read_agents))
     except SourceError as error:
-        problems.append(error.failure.detail)
+        problems.append(message(error.failure, None, now))
     return tables, problems
 
 
 def pace_logs(folder, now):
-    """The paths of the logs of today and yesterday."""
-    return [os.path.join(folder, time.strftime('pace-maker-%Y-%m-%d.log', time.localtime(at)))
-            for at in (now, now - DAY)]
+    """The paths of the logs of today and yesterday, which may have had but 23 hours."""
+    names = [time.strftime('pace-maker-%Y-%m-%d.log', time.localtime(at))
+             for at in (now, now - DAY / 2, now - DAY)]
+    return [os.path.join(folder, name) for name in dict.fromkeys(names)]
 
 
 LOG_ERROR = re.compile(rb'^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] \[ERROR\]', re.MULTILINE)
@@ -2537,13 +2605,17 @@ def read_log_errors(path, seen):
     except OSError:
         return
     data = data[:data.rfind(b'\n') + 1]
-    for match in LOG_ERROR.finditer(data):
-        try:
-            told = time.strptime(match.group(1).decode(), '%Y-%m-%d %H:%M:%S')
-        except ValueError:
-            continue
-        times += ((time.mktime(told),),)
-    seen[path] = start + len(data), times
+    found = ((log_time(match.group(1).decode()),) for match in LOG_ERROR.finditer(data))
+    seen[path] = start + len(data), times + tuple(event for event in found if event[0])
+
+
+@functools.lru_cache(maxsize=64)
+def log_time(words):
+    """Epoch seconds of a line's local time, None if it is none. Errors come many in a second."""
+    try:
+        return time.mktime(time.strptime(words, '%Y-%m-%d %H:%M:%S'))
+    except (ValueError, OverflowError):
+        return None
 
 
 class Store:
@@ -3479,8 +3551,7 @@ class CodePoller(SharedPoller):
 
     def loan_stamps(self):
         """What changes when Pace Maker may have had a reply."""
-        path = os.path.join(self.pace_folder, 'usage.db')
-        return [file_stamp(path + end) for end in ('', '-wal')]
+        return database_stamps(os.path.join(self.pace_folder, 'usage.db'))
 
     def take(self, source, at, body):
         value = parse_stored(body, self.PARSERS[source]) if source in self.PARSERS else None
@@ -3521,9 +3592,10 @@ class CodePoller(SharedPoller):
         except SourceError:
             self.pace_stamps = None
             return                          # told where Pace Maker is shown
+        is_strange = self.own and loan.usage and is_another_account(self.own, loan.usage, now)
+        self.held_until = 0.0 if is_strange else min(loan.blocked_until, now + BLOCK_MOST)
         if self.own and loan.usage and not same_account(self.own, loan.usage):
             return
-        self.held_until = min(loan.blocked_until, now + BLOCK_MOST)
         if loan.usage and max(self.since, self.stored('usage')[0]) < loan.at <= now:
             self.history = joined(self.history, (self.attempt('usage', '', loan.at, loan.usage),))
             self.values['usage'] = loan.at, loan.usage
@@ -3838,6 +3910,7 @@ class PacePoller(Poller):
         self.folder = folder
         self.stamps, self.expires_at = None, 0.0
         self.errors = {}            # of each log: the bytes read, and (time,) of its errors
+        self.actions = []           # rows of the agents' last actions, newest first
 
     def once(self):
         now, stamps = self.clock(), self.file_stamps()
@@ -3859,10 +3932,11 @@ class PacePoller(Poller):
         return PACE_SECONDS
 
     def file_stamps(self):
-        names = ('config.json', 'usage.db', 'usage.db-wal', 'session_registry.db',
-                 'session_registry.db-wal')
-        return [file_stamp(os.path.join(self.folder, name)) for name in names] + [
-            file_stamp(path) for path in pace_logs(self.folder, self.clock())]
+        """What changes when a file does: the config's stamp first."""
+        config, usage, registry = (os.path.join(self.folder, name) for name in (
+            'config.json', 'usage.db', 'session_registry.db'))
+        return [file_stamp(config), *database_stamps(usage), *database_stamps(registry),
+                *map(file_stamp, pace_logs(self.folder, self.clock()))]
 
     def read(self, now):
         """The PaceMaker in the files now."""
@@ -3872,7 +3946,11 @@ class PacePoller(Poller):
             read_log_errors(path, self.errors)
         errors = sum((self.errors.get(path, (0, ()))[1] for path in logs), ())
         config = parse_pace_config(document)
-        tables, problems = read_pace_tables(self.folder, now)
+        tables, problems = read_pace_tables(self.folder, now,
+                                            self.actions[0]['id'] if self.actions else 0)
+        if 'agents' in tables and 'agent_actions' in tables:
+            self.actions = tables['agent_actions'] = latest_actions(
+                tables['agent_actions'], self.actions, tables['agents'])
         pace = parse_pace_maker(
             config, tables, errors if any(path in self.errors for path in logs) else None,
             text(document.get('version')), problems, now)
@@ -4203,7 +4281,7 @@ def state_wordings(mark, state, delay, deviation, stale):
 
 def decision_rows(pace, deviation, delay, ui, inner):
     """The rows of what Pace Maker has decided and why."""
-    if pace.window or (pace.target is not None and not pace.stale):
+    if pace.window or (pace.target is not None and '5-Hour' not in pace.stale_windows):
         label = '7-Day Target:' if pace.window == '7-day' else '5-Hour Target:'
         columns = columns_for(inner, ('Target',), False)
         yield Row(NOTE, bar_row(label, 'Target', pace.target, columns, role='target'))
@@ -4253,40 +4331,41 @@ def settings_rows(snapshot, inner, now):
     pace = snapshot.pace_maker.value
     status = pace_status(snapshot, now)
     if status.tempo:
-        yield pair(inner, 'Tempo', *TEMPOS[status.tempo])
+        word, role = TEMPOS[status.tempo]
+        yield pair(inner, 'Tempo', (word,), role)
     for key, (label, words) in PACE_SETTINGS.items():
         if pace.is_modern or key in pace.config:
             yield pair(inner, label, *words(setting(pace.config, key)))
     if pace.errors is not None:
         count = len(recent(pace.errors, DAY, now))
-        yield pair(inner, 'Log errors (24h)', str(count), 'yellow' if count else '')
+        yield pair(inner, 'Log errors (24h)', (str(count),), 'yellow' if count else '')
     if pace.version:
-        yield pair(inner, 'Version', pace.version)
+        yield pair(inner, 'Version', (pace.version,))
     yield from counted_rows(pace, inner, now)
 
 
 def switch_words(value):
     """A setting that is on or off."""
-    return ('on', '') if value else ('off', 'dim')
+    return (('on',), '') if value else (('off',), 'dim')
 
 
 def plain_words(value):
     """A setting that is told as it is."""
-    return value, ''
+    return (value,), ''
 
 
 def level_words(value):
     """A log level by its name; one beyond the list is the nearest."""
-    return LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)], ''
+    return (LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)],), ''
 
 
 def hook_words(value):
-    """A hook model; an expression of several is told by its sign."""
+    """A hook model; an expression of several is told by its sign, where there is room for both."""
     kind = next((word for sign, word in HOOK_SIGNS.items() if sign in value), '')
-    return (kind + ': ' if kind else '') + value, ''
+    return ('%s: %s' % (kind, value),) * bool(kind) + (value,), ''
 
 
-# The settings that are shown: key -> (label, what makes (words, role) of the value).
+# The settings that are shown: key -> (label, what makes (variants, role) of the value).
 PACE_SETTINGS = {
     'subagent_reminder_enabled': ('Subagent reminder', switch_words),
     'intent_validation_enabled': ('Intent validation', switch_words),
@@ -4300,10 +4379,11 @@ PACE_SETTINGS = {
 }
 
 
-def pair(inner, label, words, role=''):
-    """The list's Row of a label and its value."""
+def pair(inner, label, variants, role=''):
+    """The list's Row of a label and the first of the variants of its value that fits."""
     column = max(0, min(PAIR_CELLS, inner - VALUE_CELLS))
-    return Row(LIST, fit((Span(label, 'soft'),), column) + (Span(' '), Span(words, role)))
+    value = Span(fitting(variants, inner - column - 1), role)
+    return Row(LIST, fit((Span(label, 'soft'),), column) + (Span(' '), value))
 
 
 def counted_rows(pace, inner, now):
@@ -4311,18 +4391,17 @@ def counted_rows(pace, inner, now):
     if pace.blockages is not None:
         counts = tally(category for _, category in recent(pace.blockages, HOUR, now))
         yield Row(GAP, ())
-        yield pair(inner, 'Blockages (1h)', str(sum(counts.values())), 'strong')
+        yield pair(inner, 'Blockages (1h)', (str(sum(counts.values())),), 'strong')
         for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-            yield pair(inner, '  ' + BLOCKAGES.get(name, name), str(count))
+            yield pair(inner, '  ' + BLOCKAGES.get(name, name), (str(count),))
     if pace.langfuse is not None:
         sums = [sum(column) for column in zip((0, 0, 0, 0), *recent(pace.langfuse, DAY, now))]
         yield Row(GAP, ())
-        words = fitting(('%d sessions, %d traces, %d spans' % (*sums[1:],),
-                         '%d / %d / %d' % (*sums[1:],)), inner - PAIR_CELLS - 1)
-        yield pair(inner, 'Langfuse (24h)', words)
+        yield pair(inner, 'Langfuse (24h)', ('%d sessions, %d traces, %d spans' % (*sums[1:],),
+                                             '%d / %d / %d' % (*sums[1:],)))
     if pace.secrets is not None:
         count = sum(count for _, count in recent(pace.secrets, DAY, now))
-        yield pair(inner, 'Secrets (24h)', '%d masked' % count)
+        yield pair(inner, 'Secrets (24h)', ('%d masked' % count,))
 
 
 def tally(names):
@@ -4866,7 +4945,7 @@ def as_json(snapshot, now, mode='code'):
                     for key, value in shown.items()},
         'limits': [limit_json(limit, now) for limit in usage.limits] if usage else [],
         'extra_usage': spend_json(usage.spend) if usage and usage.spend else None,
-        'pace_maker': pace_json(pace_status(snapshot, now)),
+        'pace_maker': pace_json(snapshot.pace_maker, pace_status(snapshot, now)),
         'console': console_json(snapshot.console.value),
         'sources': {'usage': source_json(usage_of(snapshot), now),
                     'profile': source_json(snapshot.profile, now),
@@ -4891,12 +4970,13 @@ def spend_json(spend):
             'currency': spend.currency, 'used_percent': spend.percent}
 
 
-def pace_json(pace):
-    """A PaceStatus as values of JSON; None is not installed."""
+def pace_json(known, pace):
+    """A PaceStatus as values of JSON; None is not installed or, in Console mode, not known."""
     told, enabled = pace or PaceStatus(None), None
+    installed = pace is not None if known.at is not None or known.failure else None
     if pace and pace.status != 'error':
         enabled = pace.status != 'inactive'
-    return {'installed': pace is not None, 'enabled': enabled, 'status': told.status,
+    return {'installed': installed, 'enabled': enabled, 'status': told.status,
             'throttling': told.throttling,
             'delay_seconds': told.delay_seconds, 'window': told.window,
             'target_percent': rounded(told.target), 'deviation_percent': rounded(told.deviation),

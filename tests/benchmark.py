@@ -188,7 +188,7 @@ SIXTY_DAYS = {
                'agent_id, session_id, role, workspace_root, start_time, last_seen',
                "'a' || i, 's' || i / 4, CASE i % 4 WHEN 0 THEN 'root' ELSE 'sub' END, "
                "'/w/' || i / 20, :at, :at"),
-    'agent_actions': (10000, HOUR, 'agent_id, tool_name, ts', "'a' || i % 200, 'Bash', :at"),
+    'agent_actions': (10000, HOUR, 'agent_id, tool_name, ts', "'a' || (i % 200), 'Bash', :at"),
 }
 
 
@@ -217,7 +217,8 @@ def pace_maker():
             poller = PacePoller(queue.Queue(), time.time, pace.folder)
             poller.once()
             reading = poller.inbox.get()
-            assert len(reading.value.agents) == 200 and reading.value.blockages
+            agents = reading.value.agents
+            assert len(agents) == 200 and len(agents[0].tools) == 3 and reading.value.blockages
             looks, idle, now = [], [], time.time()
             for name in os.listdir(pace.folder):
                 os.utime(pace.path(name), (now - DAY, now - DAY))

@@ -339,6 +339,12 @@ def test_the_values_of_settings(key, label, values):
         assert settings(ALONE._replace(config={key: value}))[label] == words
 
 
+def test_an_expression_is_told_whole_where_its_sign_has_no_room():
+    told = known(ALONE._replace(config={'hook_model': 'sonnet+opus->haiku'}))
+    for width, words in ((60, ' competitive: sonnet+opus->haiku '), (47, ' sonnet+opus->haiku ')):
+        assert words in shown(told, (width, 60), Ui(panel=1))
+
+
 def test_a_label_and_its_value_are_apart():
     told = shown(known(FULL._replace(blockages=((NOW, 'a_category_of_a_later_release'),))),
                  (60, 60), Ui(panel=1))
@@ -411,6 +417,11 @@ def test_json_where_it_is_not_installed():
     document = json.loads(as_json(known(None), NOW))['pace_maker']
     assert list(document) == KEYS
     assert document.pop('installed') is False and set(document.values()) <= {None, False}
+
+
+def test_json_of_the_console_does_not_know_whether_it_is_installed():
+    document = json.loads(as_json(Snapshot(), NOW, 'console'))['pace_maker']
+    assert list(document) == KEYS and set(document.values()) == {None}
 
 
 # --- Pictures ---

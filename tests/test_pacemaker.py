@@ -5,13 +5,14 @@ import queue
 import re
 import shutil
 import threading
+import time
 
 import pytest
 
 import captures
-from claude_usage import (DECISION_TABLES, EVENT_TABLES, PACE_DEFAULTS, Api, CodePoller,
-                          PacePoller, Snapshot, SourceError, Store, Ui, compose, drain,
-                          pace_status, read_only, way_to_open)
+from claude_usage import (DECISION_TABLES, EVENT_TABLES, MINUTE, PACE_DEFAULTS, Api, CodePoller,
+                          PacePoller, Snapshot, SourceError, Store, Ui, compose, drain, is_live,
+                          pace_logs, pace_status, read_only, way_to_open)
 from pacemaker import (DAY, HOUR, NOW, REGISTRY, RELEASES, SECRETS, TABLES, Pace, Writer, iso,
                        usage)
 from server import Reply
@@ -152,16 +153,58 @@ def test_the_agents(pace):
         subagent_type=kind, workspace_root=workspace, start_time=start, last_seen=NOW - seen,
         ended_at=ended and NOW - ended) for name, workspace, kind, start, seen, ended in (
             ('sub', '/w/b', 'tester', 2, 5, None), ('root-b', '/w/b', None, 3, 9, None),
-            ('root-a', '/w/a', None, 1, 1300, None), ('gone', '/w/c', None, 0, 70, 65),
+            ('root-a', '/w/a', None, 1, 1300, None), ('gone', '/w/c', None, 0, 1300, 55),
             ('late', '/w/d', None, 0, 9999, None))))
     pace.insert('agent_actions', *({'agent_id': name, 'tool_name': tool, 'ts': NOW}
                                    for name, tool in (('sub', 'Read'), ('root-b', 'Grep'), (
                                        'sub', 'Edit'), ('sub', 'Bash'), ('sub', 'Write'))))
-    agents = Look(pace.folder).value().agents
-    assert [(agent.workspace, agent.name, agent.is_root) for agent in agents][:3] == [
+    agents = [agent for agent in Look(pace.folder).value().agents if is_live(agent, NOW)]
+    assert [(agent.workspace, agent.name, agent.is_root) for agent in agents] == [
         ('/w/b', 'root-b', True), ('/w/b', 'tester', False), ('/w/c', 'gone', True)]
     assert agents[1].tools == ('Write', 'Bash', 'Edit') and agents[0].tools == ('Grep',)
-    assert (agents[1].seen, agents[1].ended, agents[2].ended) == (NOW - 5, None, NOW - 65)
+    assert (agents[1].seen, agents[1].ended, agents[2].ended) == (NOW - 5, None, NOW - 55)
+
+
+def test_an_agent_keeps_its_tools_while_others_are_busy(pace):
+    """Its own were long ago, by their number."""
+    def act(name, *tools):
+        pace.insert('agent_actions', *({'agent_id': name, 'tool_name': tool, 'ts': NOW}
+                                       for tool in tools))
+
+    def tools(look):
+        return {agent.workspace: agent.tools for agent in look.value().agents}
+    pace.insert('agents', *(dict(AGENT, agent_id=name, workspace_root=name, last_seen=NOW)
+                            for name in ('waiting', 'busy')))
+    act('waiting', 'Read', 'Task')
+    look = Look(pace.folder)
+    assert tools(look) == {'waiting': ('Task', 'Read'), 'busy': ()}
+    act('busy', *(['Bash'] * 6000 + ['Edit']))
+    assert tools(look) == {'waiting': ('Task', 'Read'), 'busy': ('Edit', 'Bash', 'Bash')}
+    act('waiting', 'Write')
+    assert tools(look)['waiting'] == ('Write', 'Task', 'Read')
+    os.remove(pace.path('session_registry.db'))     # it begins anew
+    pace.closed('session_registry.db', REGISTRY)
+    pace.insert('agents', dict(AGENT, agent_id='waiting', workspace_root='new', last_seen=NOW))
+    act('waiting', 'Grep')
+    assert tools(look) == {'new': ('Grep',)}
+    act('waiting', 'Glob')
+    assert tools(look) == {'new': ('Glob', 'Grep')}
+
+
+def test_of_one_second_the_last_row_counts(pace):
+    """Times of whole seconds are equal now and then."""
+    for delay in (0, 45):
+        pace.insert('pacing_decisions', {
+            'timestamp': int(NOW - 5), 'should_throttle': bool(delay), 'delay_seconds': delay,
+            'session_id': 's'})
+    assert Look(pace.folder).value().decided == (int(NOW - 5), True, 45)
+
+
+def test_a_negative_delay_is_none(pace):
+    pace.insert('pacing_decisions', {'timestamp': int(NOW - 5), 'should_throttle': 1,
+                                     'delay_seconds': -5, 'session_id': 's'})
+    told = Look(pace.folder).status()
+    assert (told.throttling, told.delay_seconds, told.status) == (False, 0, 'on_pace')
 
 
 # --- Missing tables and columns ---
@@ -238,6 +281,44 @@ def test_a_side_table_with_other_columns_is_told_beside_the_state(tmp_path, tabl
     assert look.status().status == 'no_data'
     assert look.value().problems == ('table %s has other columns' % table,)
     assert 'table %s' % table in screen(look.snapshot)
+
+
+@pytest.mark.parametrize('table, row, words', [
+    ('activity_events', ('soon', 'IV', 'red', 's'), 'usage.db: a time in activity_events is no'),
+    ('governance_events', ('soon', 'IV', 'p', 's', 'words'), 'a time in governance_events is no'),
+    ('blockage_events', ('soon', 'other', 'r', 'h', 's', ''), 'a time in blockage_events is no'),
+    ('secrets_metrics', (int(NOW) - 9, 'many'), 'Failed to load usage.db: a count is no number'),
+    ('agents', dict(AGENT, last_seen='odd'), 'session_registry.db: last_seen is no time')])
+def test_an_odd_value_that_it_does_not_decide_by_is_told_beside_the_state(
+        pace, table, row, words):
+    pace.insert(table, row if table == 'agents' else dict(zip(
+        [name for name in columns(TABLES[table]) if name != 'id'], row)))
+    look = Look(pace.folder)
+    assert look.status().status == 'throttling'
+    assert len(look.value().problems) == 1 and words in look.value().problems[0]
+    assert words in ' '.join(re.findall('│ (.*?) *│', screen(look.snapshot, size=(90, 60))))
+
+
+@pytest.mark.parametrize('table', ['api_cache', 'usage_snapshots'])
+@pytest.mark.parametrize('missing', ['five_hour_util', 'seven_day_util'])
+def test_a_row_without_a_percent_is_passed_over(tmp_path, table, missing):
+    pace = Pace(tmp_path / 'pace')
+    rows = {name: usage(*NUMBERS, at=NOW - 60) for name in ('api_cache', 'usage_snapshots')}
+    rows['usage_snapshots'].update(session_id='s')
+    del rows[table][missing]
+    pace.closed('usage.db', OTHER_COLUMNS.format(table, ', '.join(rows[table])), list(
+        (name, [row]) for name, row in rows.items()))
+    assert Look(pace.folder).value().usage.five_hour_used == 77.2
+
+
+def test_a_release_is_known_by_any_of_its_tables(tmp_path):
+    """By them the defaults are chosen, such as how long its decision holds."""
+    pace = Pace(tmp_path / 'pace', '2.0')
+    pace.closed('usage.db', 'DROP TABLE api_cache; DROP TABLE backoff_state')
+    pace.insert('usage_snapshots', dict(usage(*NUMBERS, at=int(NOW - 100)), session_id='s'))
+    pace.insert('pacing_decisions', {'timestamp': int(NOW - 100), 'should_throttle': 1,
+                                     'delay_seconds': 45, 'session_id': 's'})
+    assert Look(pace.folder).status().delay_seconds == 45
 
 
 @pytest.mark.parametrize('text, left', [
@@ -398,10 +479,47 @@ def test_locked_by_a_writer(tmp_path, home, server):
 
 
 @not_root
-@pytest.mark.parametrize('name', ['usage.db', 'config.json', 'session_registry.db'])
+@pytest.mark.parametrize('name', ['usage.db', 'config.json'])
 def test_an_unreadable_file(pace, home, server, name):
     os.chmod(pace.path(name), 0)
     check_error(beside(pace, home, server), name + ': Permission denied')
+
+
+@not_root
+@pytest.mark.parametrize('mode', [0, 0o444])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_absent(pace, home, server, mode):
+    os.chmod(pace.folder, mode)
+    try:
+        check_error(beside(pace, home, server), 'config.json: Permission denied')
+    finally:
+        os.chmod(pace.folder, 0o700)
+
+
+def test_a_link_that_leads_nowhere_is_an_error(pace, home, server):
+    os.remove(pace.path('usage.db'))
+    os.symlink('gone', pace.path('usage.db'))
+    check_error(beside(pace, home, server), 'usage.db: No such file')
+
+
+def test_a_link_to_a_live_database(tmp_path, pace):
+    """Its journal stands beside the file that it leads to."""
+    linked = Pace(tmp_path / 'linked')
+    os.remove(linked.path('usage.db'))
+    os.symlink(pace.path('usage.db'), linked.path('usage.db'))
+    look = Look(linked.folder)
+    assert used(look) == 77.2
+    with pace.writer() as writer:
+        writer.ask('insert', 'api_cache', [dict(usage(*OTHERS), id=1)])
+        assert used(look) == 50.0
+
+
+def test_a_locked_registry_is_told_as_that(pace):
+    pace.journal = 'delete'
+    pace.closed('session_registry.db')
+    with pace.writer('session_registry.db') as writer:
+        writer.ask('do', 'BEGIN EXCLUSIVE')
+        problems = Look(pace.folder).value().problems
+    assert problems == ('Locked: session_registry.db: by its writer.',)
 
 
 @pytest.mark.parametrize('damage', ['empty', 'a directory', 'config half-written'])
@@ -687,6 +805,23 @@ def test_lines_that_are_no_errors(pace, line):
     assert log_errors(Look(pace.folder)) == 1
 
 
+def test_a_log_of_many_errors_is_read_quickly(pace):
+    """In time that grows with their number, not with its square."""
+    lines = b''.join(b'[2026-11-25 %02d:%02d:%02d] [ERROR] x\n' % (hour, minute, second)
+                     for hour in range(9) for minute in range(60) for second in range(60))
+    pace.write('pace-maker-2026-11-25.log', lines * 4)
+    look, began = Look(pace.folder), time.perf_counter()
+    assert log_errors(look) == 4 * 9 * 3600
+    assert time.perf_counter() - began < 30
+
+
+def test_the_log_of_a_short_day_is_yesterdays(zone):
+    """In the night after the clocks went forward, a day ago is the day before yesterday."""
+    now = time.mktime((2027, 3, 29, 0, 30, 0, 0, 0, -1))
+    assert [os.path.basename(path)[11:21] for path in pace_logs('', now)] == [
+        '2027-03-29', '2027-03-28', '2027-03-27']
+
+
 def test_a_log_that_cannot_be_read_is_no_error(pace):
     os.mkdir(pace.path('pace-maker-2026-11-25.log'))
     assert Look(pace.folder).status().reason == ''
@@ -780,6 +915,38 @@ def document(*numbers):
 @pytest.fixture
 def world(tmp_path, home, server):
     return World(Pace(tmp_path / 'pace'), home, server)
+
+
+@pytest.mark.parametrize('left', [-60, None])
+def test_its_block_holds_also_when_a_window_has_begun_anew(world, left):
+    """Which makes its reply differ from ours, but of no other account."""
+    world.answer(5.0, 5 * HOUR - MINUTE, 34.0, 4 * DAY)
+    world.lend(77.0, left, 34.0, 4 * DAY, age=400)
+    world.once()
+    world.now += 10
+    world.block(1200)
+    world.pass_time(600)
+    assert len(world.times) == 1
+    world.block(None)
+    world.pass_time(40)
+    assert len(world.times) == 2
+
+
+def test_the_block_of_another_account_does_not_hold(world):
+    world.answer(5.0, 4 * HOUR, 34.0, 4 * DAY)
+    world.lend(77.0, 3 * HOUR, 34.0, 4 * DAY, age=400)
+    world.once()
+    world.now += 10
+    world.block(1200)
+    world.pass_time(100)
+    assert len(world.times) > 1
+
+
+@pytest.mark.parametrize('whole', ['', 'x', 'null', '[]', '{"five_hour": 5}', None])
+def test_a_reply_that_is_not_whole_serves_by_its_columns(world, whole):
+    world.lend(*OTHERS, age=10, raw_response=whole)
+    world.once()
+    assert world.times == [] and world.usage == (50.0, 'Pace Maker', -10)
 
 
 def test_its_reply_counts_as_a_poll(world):

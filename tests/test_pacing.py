@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from claude_usage import (LIMITS, PACE_DEFAULTS, Failure, Known, Limit, PaceMaker, PaceUsage,
-                          PacingDecision, Snapshot, Usage, budget_words, estimate, newer_usage,
+                          PacingDecision, Snapshot, Usage, budget_words, estimate,
+                          is_another_account, newer_usage,
                           pace_status, pacing_decision, same_account, weekday_seconds)
 from pacemaker import DAY, HOUR, MINUTE, NOW, iso
 
@@ -238,16 +239,29 @@ NOTHING = Known()
 
 
 @pytest.mark.parametrize('theirs, ours, used, age', [
-    (None, NOTHING, None, None), (THEIRS, NOTHING, 77.2, 60), (None, reply(50.0), 50.0, 60),
+    (THEIRS, NOTHING, 77.2, 60),
     (THEIRS, reply(50.0, age=59), 50.0, 59), (THEIRS, reply(50.0, age=60), 77.2, 60),
     (THEIRS, reply(50.0, age=61), 77.2, 60),
     (THEIRS, Known(Usage((), None), NOW), 0.0, 0),              # an account without windows
     (THEIRS, Known(None, None, Failure('network')), 77.2, 60),
 ])
 def test_the_newer_of_two_usages(theirs, ours, used, age):
-    newer = newer_usage(theirs, ours)
-    assert (newer and (newer.five_hour_used, NOW - newer.at)) == (
-        None if used is None else (used, age))
+    newer = newer_usage(theirs, ours, NOW)
+    assert (newer.five_hour_used, NOW - newer.at) == (used, age)
+
+
+def test_a_window_that_the_status_line_leaves_out_stays_as_it_was():
+    told = reply(50.0, age=9).value.limits[:1]
+    newer = newer_usage(THEIRS, Known(Usage(told, None, 'Claude Code'), NOW - 9), NOW)
+    assert newer[:4] == (50.0, NOW + LEFT) + THEIRS[2:4]
+    newer = newer_usage(THEIRS, Known(Usage(told, None), NOW - 9), NOW)
+    assert newer[2:4] == (0.0, None), 'a whole reply has all that there is'
+
+
+def test_an_estimate_outlives_a_reply_whose_window_has_ended():
+    guess = THEIRS._replace(at=NOW - 6 * HOUR, estimated=True)
+    assert newer_usage(guess, reply(50.0, left=-60, age=5 * HOUR), NOW) is guess
+    assert newer_usage(guess, reply(50.0, age=5 * HOUR), NOW).five_hour_used == 50.0
 
 
 @pytest.mark.parametrize('theirs, agrees', [
@@ -262,6 +276,17 @@ def test_whether_two_replies_are_of_one_account(theirs, agrees):
     assert same_account(reply().value, theirs.value) is agrees
     assert same_account(theirs.value, reply().value) is agrees
     assert same_account(theirs.value, theirs.value)
+
+
+@pytest.mark.parametrize('theirs, is_another', [
+    (reply(), False), (reply(left=LEFT + 60), False), (reply(left=LEFT + 61), True),
+    (reply(left=None), False), (reply(left=-60), False), (Known(Usage((), None)), False),
+    (reply(left=None, seven_day=(34.0, 4 * DAY - 61)), True),
+])
+def test_whether_two_replies_are_of_two_accounts(theirs, is_another):
+    """What has ended, or not begun, is no evidence."""
+    for pair in ((reply().value, theirs.value), (theirs.value, reply().value)):
+        assert is_another_account(*pair, now=NOW) is is_another
 
 
 # --- The state that is shown ---

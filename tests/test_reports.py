@@ -77,7 +77,7 @@ def test_the_document():
              'resets_at': '2026-11-22T19:19:13Z', 'resets_in_seconds': 0,
              'window_seconds': None, 'level': 'red'}],
         'extra_usage': {'used': 7.63, 'limit': 20.0, 'currency': 'EUR', 'used_percent': 38.15},
-        'pace_maker': dict(dict.fromkeys(PACE_KEYS), installed=False), 'console': None,
+        'pace_maker': dict(dict.fromkeys(PACE_KEYS), installed=None), 'console': None,
         'sources': {
             'usage': {'status': 'ok', 'at': '2026-11-22T19:19:15Z', 'age_seconds': 3,
                       'error': None, 'message': '', 'next_at': '2026-11-22T19:19:45Z'},
