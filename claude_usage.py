@@ -144,6 +144,9 @@ STORE_TROUBLE = {'locked': 'Not shared with other monitors: {}.',
                  'forbidden': 'Not shared with other monitors: {}.',
                  'malformed': 'The shared store was malformed: {}.'}
 
+# What to do about it, for --doctor.
+STORE_STEP = ' Mend or delete it, or set CLAUDE_USAGE_DIR to a folder of your own.'
+
 # The limits known by name: id -> (label, short label, window in seconds).
 LIMITS = {
     'five_hour': ('5-Hour', '5h', 5 * HOUR),
@@ -1545,6 +1548,13 @@ def unexpired(usage, fresh, now):
         if limit.id in fresh or limit.resets_at is None or limit.resets_at > now))
 
 
+def completed(usage, told):
+    """A Usage with those limits that it lacks but which are `told`."""
+    there = {limit.id for limit in usage.limits}
+    more = [limit for limit in told.limits if limit.id not in there]
+    return usage._replace(limits=tuple(sorted(usage.limits + tuple(more), key=rank)))
+
+
 def fed_usage(usage, at, feed):
     """A Usage of a time with the windows that Claude Code's status line has told since."""
     fed = {limit.id: limit for limit in feed.limits}
@@ -1992,11 +2002,11 @@ def regular(path):
     return path
 
 
-def read_json(path, what):
-    """The document in a file, or None if there is no such file. SourceError malformed."""
+def read_json(path, what, parse=json.loads):
+    """`parse(text)` of a file, or None if there is no such file. SourceError malformed."""
     try:
         with open(regular(path), encoding='utf-8-sig') as file:
-            return json.load(file)
+            return parse(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -2005,10 +2015,32 @@ def read_json(path, what):
         raise SourceError('malformed', what + ': not JSON')
 
 
+def identity_document(words):
+    """Of the text of `.claude.json` what tells whose login it is.
+
+    The rest may be megabytes, and is only read where the file is not laid out as Claude Code does,
+    by two blanks a level: no text in it can begin a line, so this is the key of the first level.
+    """
+    at = words.find(IDENTITY_KEY) if words.startswith('{\n  "') else -1
+    if at < 0:
+        return json.loads(words)
+    account = json.JSONDecoder().raw_decode(words, at + len(IDENTITY_KEY))[0]
+    return {'oauthAccount': account}
+
+
+IDENTITY_KEY = '\n  "oauthAccount": '
+
+
 def read_identity(env):
-    """Whose login it is, by `.claude.json`; None where that does not tell."""
+    """Whose login it is, by `.claude.json`, or None. SourceError malformed."""
+    path = config_path(env, '.claude.json')
+    return parse_identity(read_json(path, 'identity', identity_document))
+
+
+def known_identity(env):
+    """The same; None also where it cannot be read."""
     try:
-        return parse_identity(read_json(config_path(env, '.claude.json'), 'identity'))
+        return read_identity(env)
     except SourceError:
         return None
 
@@ -2687,8 +2719,9 @@ class Store:
         def work(db):
             key = attempt.source, account
             end_lease(db, *key, lease)
-            db.execute('INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-                       (account,) + attempt)
+            db.execute('INSERT INTO attempts SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS '
+                       '(SELECT 1 FROM attempts WHERE source = ? AND token = ? AND at = ?)',
+                       (account,) + attempt + attempt[:3])
             db.execute('DELETE FROM attempts WHERE source = ? AND account = ? AND rowid NOT IN '
                        '(SELECT rowid FROM attempts WHERE source = ? AND account = ? '
                        'ORDER BY at DESC LIMIT ?)', key + key + (ATTEMPTS_MOST,))
@@ -2766,7 +2799,9 @@ class Store:
         found = os.lstat(self.folder)
         if not stat.S_ISDIR(found.st_mode):
             raise OSError(0, 'it is a link' if stat.S_ISLNK(found.st_mode) else 'it is no folder')
-        if not WINDOWS and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        if not WINDOWS and found.st_uid != os.getuid():
+            raise OSError(0, "it is another user's, see CLAUDE_USAGE_DIR")
+        if not WINDOWS and found.st_mode & 0o022:
             raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
 
     def prepare_file(self):
@@ -2817,10 +2852,23 @@ class Store:
         for statement in SCHEMA:
             db.execute(statement)
 
+    def aside_name(self, at):
+        """How the names of files begin that were set aside at a time; they sort by it."""
+        return '%s.malformed-%s' % (self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(at)))
+
+    def aside_of_late(self, now):
+        """The path of the file that any monitor has set aside last, '' if that is long ago."""
+        try:
+            paths = [os.path.join(self.folder, name) for name in os.listdir(self.folder)]
+        except OSError:
+            return ''
+        first, last = self.aside_name(now - ASIDE_SECONDS), self.aside_name(now + SKEW_SECONDS)
+        return max((path for path in paths if first <= path <= last
+                    and not path.endswith('-journal')), default='')
+
     def set_aside(self, inode, now):
         """Give a malformed file and its journal another name, unless another monitor has."""
-        name = '%s.malformed-%s-%d' % (
-            self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(now)), os.getpid())
+        name = '%s-%d' % (self.aside_name(now), os.getpid())
         with locked_folder(self.folder, alone=True):
             if file_inode(self.path) != inode or os.path.lexists(name):
                 return
@@ -2846,7 +2894,8 @@ def locked_folder(folder, alone=False):
     try:
         while not has_lock(descriptor, how):
             if time.monotonic() > until:
-                raise SourceError('locked', 'another monitor sets it aside (%s)' % (
+                raise SourceError('locked', '%s (%s)' % (
+                    'a malformed file is in use' if alone else 'a malformed file is set aside',
                     short_path(folder)))
             time.sleep(LOCK_SECONDS)
         yield
@@ -3004,13 +3053,15 @@ def feed_store(store, account, document, now):
     known = {source: (replies[source][0], parse_stored(replies[source][1], parse_usage))
              for source in ('usage', 'statusline') if source in replies}
     told_at, told = known.get('statusline', (0.0, None))
-    feed = merged_feed(latest_usage(known), told, parse_usage(document))
+    feed = merged_feed(latest_usage(known), told and unexpired(told, (), now),
+                       unexpired(parse_usage(document), (), now))
     is_news = not told or feed.limits != told.limits or not 0 <= now - told_at < QUIET_SECONDS
     if feed.limits and is_news:
         windows = {limit.id: {'utilization': limit.used, 'resets_at': limit.resets_at}
                    for limit in feed.limits}
-        store.feed(account, json.dumps(windows), feed.limits, now)
         known['statusline'] = now, feed
+        with contextlib.suppress(SourceError):      # what is known is shown all the same
+            store.feed(account, json.dumps(windows), feed.limits, now)
     return latest_usage(known)
 
 
@@ -3119,7 +3170,7 @@ def find_logins(env, now):
                   else 'not set, nor needed where there is a login.')
     place = short_path(config_path(env, '.claude.json'))
     try:
-        account = parse_identity(read_json(config_path(env, '.claude.json'), 'identity'))
+        account = read_identity(env)
     except SourceError as error:
         yield Finding(False, place, message(error.failure, None, now))
         return
@@ -3132,13 +3183,16 @@ def login_state(document, login, now):
     """(whether a Login can read usage, what there is to say of it)."""
     scopes = document['claudeAiOauth'].get('scopes')
     scopes = [text(scope) for scope in scopes] if isinstance(scopes, list) else []
-    if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
-        return False, message(Failure('token_expired'), None, now)
+    expiry, code = 'no expiry told', ''
+    if login.expires_at is not None:
+        left, at = login.expires_at - now, clock_text(login.expires_at, now)
+        expiry = 'expires in %s (%s)' % (countdown(left), at) if left > 0 else (
+            'expired %s ago (%s)' % (countdown(-left), at))
+        code = 'token_expired' if left <= EXPIRY_SECONDS else ''
     if scopes and 'user:profile' not in scopes:
-        return False, message(Failure('forbidden_scope'), None, now)
-    expiry = 'no expiry told' if login.expires_at is None else 'expires in %s (%s)' % (
-        countdown(login.expires_at - now), clock_text(login.expires_at, now))
-    return True, '%s, scopes %s.' % (expiry, ' '.join(scopes) or 'not told')
+        code = code or 'forbidden_scope'
+    words = '%s, scopes %s.' % (expiry, ' '.join(scopes) or 'not told')
+    return not code, words + (' ' + message(Failure(code), None, now) if code else '')
 
 
 def find_admin_keys(env):
@@ -3192,7 +3246,7 @@ def find_store(store, now):
             short_path(store.path), os.path.getsize(store.path) // 1024, count))
     except SourceError as error:
         return Finding(False, 'Store', STORE_TROUBLE[error.failure.code].format(
-            error.failure.detail))
+            error.failure.detail) + STORE_STEP)
 
 
 # ---- 8. Pollers --------------------------------------------------------------------------------
@@ -3212,7 +3266,7 @@ class Poller(threading.Thread):
         self.inbox, self.clock = inbox, clock
         self.asked, self.asked_at = threading.Event(), float('inf')
         self.patience = None        # seconds, where one reply is enough: so old it may be
-        self.quiet_until = 0.0      # nothing is due before, unless a file changes
+        self.quiet = 0.0, 0.0       # from when until when nothing is due, unless a file changes
         self.wanted = True          # its mode is the one shown
         self.told = {}
 
@@ -3228,7 +3282,7 @@ class Poller(threading.Thread):
 
         With `patience` just this once, and not if the last reply is younger.
         """
-        self.asked_at, self.patience, self.quiet_until = at, patience, 0.0
+        self.asked_at, self.patience, self.quiet = at, patience, (0.0, 0.0)
         self.asked.set()
 
     def close(self):
@@ -3284,7 +3338,8 @@ class SharedPoller(Poller):
     def forget(self):
         """Nothing is known any more: another account."""
         self.history = ()           # Attempts of all monitors
-        self.values = {}            # source -> (at, value), the newest reply
+        self.values = {}            # source -> (at, value), the newest reply ...
+        self.bodies = {}            # ... and (at, body), as it is stored
         self.reported = {}          # source -> what was told of it
         self.store_stamp = None
 
@@ -3297,7 +3352,6 @@ class SharedPoller(Poller):
                 self.store.settle(account, lost, lease, None, (), self.clock())
         except SourceError:
             pass                        # it expires by itself
-        self.store.close()
 
     def key(self):
         """(what the store knows the account by, the fingerprint of the token)."""
@@ -3313,20 +3367,39 @@ class SharedPoller(Poller):
             self.tell_trouble(error.failure)
             return None, False
         if self.store.aside:
-            self.tell_trouble(Failure('malformed', 'it is now ' + short_path(self.store.aside)))
+            self.tell_aside(self.store.aside)
             self.store.aside = ''
-            self.unsettled = [(self.store.settle, self.key()[0], attempt, 0.0, None, ())
-                              for attempt in self.history[-BUDGET:] if attempt.token]
+            self.store_again(())
         elif self.trouble and self.is_over():
             self.tell_trouble(None)
         return value, True
+
+    def store_again(self, attempts):
+        """Store what a new file lacks, in which there are these Attempts: the last requests, the
+        last block, and the replies that are known, for whoever starts next. Whether it lacks any.
+        """
+        there = {attempt[:3] for attempt in attempts}.union(
+            args[0][:3] for method, _, *args in self.unsettled if method == self.store.settle)
+        known = [attempt for attempt in self.history if attempt.at <= self.clock()]
+        blocked = [attempt for attempt in known if attempt.code == 'rate_limited']
+        lost = [attempt for attempt in joined(known[-BUDGET:], blocked[-1:])
+                if attempt.token and was_sent(attempt) and attempt[:3] not in there]
+        for attempt in lost:
+            at, body = self.bodies.get(attempt.source, (None, None))
+            self.unsettled.append((self.store.settle, self.key()[0], attempt, 0.0,
+                                   body if at == attempt.at else None, ()))
+        return bool(lost)
 
     def is_over(self):
         """Whether the store's trouble is over: that of a malformed file is so at once, but is to
         be read for a while; all else is when something can be written again."""
         if self.trouble.code == 'malformed':
-            return self.clock() > self.troubled_at + ASIDE_SECONDS
+            return not 0 <= self.clock() - self.troubled_at <= ASIDE_SECONDS
         return self.store.has_written
+
+    def tell_aside(self, path):
+        """Tell where the malformed file is."""
+        self.tell_trouble(Failure('malformed', 'it is now ' + short_path(path)))
 
     def tell_trouble(self, failure):
         """Tell why nothing is shared, None if it is again."""
@@ -3346,13 +3419,18 @@ class SharedPoller(Poller):
         found, is_shared = self.share(self.store.recall, *self.key())
         if is_shared:
             replies, attempts = found
+            aside = self.store_again(attempts) and self.store.aside_of_late(self.clock())
+            if aside:
+                self.tell_aside(aside)
             # What is of before the clock was set back, the store tells with its new time.
             past = [old for old in self.history if old.at <= self.clock() + SKEW_SECONDS]
             self.history = joined(past, attempts)
             for source, (at, body) in replies.items():
                 at, old = min(at, self.clock() + SKEW_SECONDS), self.stored(source)[0]
                 if old < at or old > self.clock() + SKEW_SECONDS:
+                    self.bodies[source] = at, body
                     self.take(source, at, body)
+            self.settle_rest()
 
     def settle_rest(self):
         """Store what could not be stored before; see whether a lock is over."""
@@ -3381,8 +3459,18 @@ class SharedPoller(Poller):
         """When a source is asked next, by what is known here."""
         return self.plan_after(source, self.history)
 
-    def plan_after(self, source, history):
-        return next_poll(history, source, self.key()[1], self.paces[source], self.clock())
+    def plan_after(self, source, history, fed_at=None):
+        """The Plan for a source after these Attempts."""
+        return next_poll(self.heard(source, history), source, self.key()[1], self.paces[source],
+                         self.clock(), fed_at)
+
+    def heard(self, source, history):
+        """These Attempts, those that brought a reply that nobody has as LOST: its file is gone, or
+        its month is over. It is no reason to wait."""
+        if self.stored(source)[1] is not None:
+            return history
+        return [attempt._replace(code=LOST) if attempt.source == source and attempt.code == 'ok'
+                and attempt in self.history else attempt for attempt in history]
 
     def is_asked(self, source, history):
         """Whether somebody still waits for a request."""
@@ -3396,7 +3484,7 @@ class SharedPoller(Poller):
         printed once, one just before says the same."""
         mine, since = ('', self.key()[1]), self.asked_at - min(self.patience or 0, RETRY_SECONDS)
         return any(attempt.source == source and attempt.token in mine and attempt.code != LOST
-                   and attempt.at >= since for attempt in history)
+                   and attempt.at >= since for attempt in self.heard(source, history))
 
     def is_due(self, source, history):
         """Whether a request may be made now: one that was asked for, or by the pace."""
@@ -3413,7 +3501,7 @@ class SharedPoller(Poller):
         if is_shared:
             self.leases.update({source: lease} if lease else {})
             return lease
-        is_new = self.clock() - self.troubled_at < LOCKED_SECONDS
+        is_new = 0 <= self.clock() - self.troubled_at < LOCKED_SECONDS
         return None if self.trouble.code == 'locked' and is_new else 0.0
 
     def note(self, attempt, lease, value, body, limits=()):
@@ -3421,12 +3509,13 @@ class SharedPoller(Poller):
         self.history = joined(self.history, (attempt,))
         if value is not None:
             self.values[attempt.source] = attempt.at, value
+            self.bodies[attempt.source] = attempt.at, body
         account = self.key()[0]
         self.leases.pop(attempt.source, None)
         self.unsettled.append(
             (self.store.settle, account, attempt, lease, body, limits) if was_sent(attempt)
             else (self.store.release, attempt.source, account, lease))
-        del self.unsettled[:-BUDGET]        # what is older holds nobody up any more
+        del self.unsettled[:-ATTEMPTS_MOST]     # what is older holds nobody up any more
         self.settle_rest()
 
     def failure_of(self, source):
@@ -3504,13 +3593,12 @@ class CodePoller(SharedPoller):
             self.tell_change('login', self.login.account, None)
 
     def look(self):
-        path = config_path(self.env, '.claude.json')
-        stamp = file_stamp(path)
+        stamp = file_stamp(config_path(self.env, '.claude.json'))
         if stamp == self.identity_stamp:
             return                          # a file of megabytes, mostly
         self.identity_stamp = stamp
         try:
-            identity = parse_identity(read_json(path, 'identity'))
+            identity = read_identity(self.env)
         except SourceError:
             return                          # half-written; it will change again
         if not identity:
@@ -3528,7 +3616,8 @@ class CodePoller(SharedPoller):
         return files, self.clock() // MINUTE if MACOS else 0
 
     def once(self):
-        if self.clock() < self.quiet_until and not self.has_news():
+        since, until = self.quiet           # before `since` the clock was set back
+        if since <= self.clock() < until and not self.has_news():
             return WATCH_SECONDS
         if self.stamps != self.file_stamps():
             self.look_at_login()
@@ -3536,7 +3625,7 @@ class CodePoller(SharedPoller):
         self.borrow()
         if self.login:
             wait = min(map(self.ask, self.ENDPOINTS))
-            self.quiet_until = self.clock() + wait - WATCH_SECONDS
+            self.quiet = self.clock(), self.clock() + wait - WATCH_SECONDS
             return min(WATCH_SECONDS, wait)
         for source in self.ENDPOINTS:
             self.report(source, is_asking=True)     # with no next time: what is known by now
@@ -3635,7 +3724,7 @@ class CodePoller(SharedPoller):
 
     def plan_after(self, source, history):
         fed_at = self.stored('statusline')[0] if source == 'usage' else None
-        plan = next_poll(history, source, self.key()[1], self.paces[source], self.clock(), fed_at)
+        plan = super().plan_after(source, history, fed_at)
         return Plan(*(max(at, self.held_until) for at in plan))
 
     def failure_of(self, source):
@@ -3872,7 +3961,7 @@ class ConsolePoller(SharedPoller):
 
     def login_email(self):
         """The address of Claude Code's login: its profile's, else its identity's; or ''."""
-        identity = read_identity(self.env)
+        identity = known_identity(self.env)
         return self.profile_email(account_key(identity, self.env)) or (
             identity.email if identity else '')
 
@@ -5032,8 +5121,9 @@ def find_replies(snapshot, took, now):
     """The Findings about Code mode and Pace Maker, after the service was asked."""
     known, pace = usage_of(snapshot), pace_status(snapshot, now)
     if known.failure:
-        yield Finding(known.failure.code == 'rate_limited', 'Code mode',
-                      message(known.failure, known.next_at, now))
+        words = message(known.failure, known.next_at, now)
+        yield Finding(known.failure.code == 'rate_limited', 'Code mode', words + (
+            '' if took is None else ' The request took %.2f s.' % took))
     elif took is None:
         yield Finding(True, 'Code mode', 'numbers of %s ago; the service may be asked at %s.' % (
             countdown(now - known.at), clock_text(known.free_at, now)))
@@ -5096,6 +5186,8 @@ def over(usage, at, percent, now):
         return 1, ''
     limits = [limit for limit in usage.limits if limit.used >= percent]
     is_old = usage.rest_at is not None and now - usage.rest_at > KNOWN_SECONDS
+    if usage.rest_at is None and usage.via == 'Claude Code':
+        is_old = not {limit.id for limit in usage.limits}.issuperset(STATUS_LIMITS)
     return 3 if limits else int(is_old), ''.join('%s: %g%% used, %s\n' % (
         limit.label, limit.used, reset_words(limit, now)[0]) for limit in limits)
 
@@ -5810,7 +5902,7 @@ def show_doctor(options, pollers, inbox, ui):
     lines = as_findings([
         *find_versions(), *find_logins(os.environ, now), *find_admin_keys(os.environ),
         *find_network(url, os.environ), *replies, console,
-        *([Finding(False, 'Store', snapshot.store.value)] if snapshot.store.value
+        *([Finding(False, 'Store', snapshot.store.value + STORE_STEP)] if snapshot.store.value
           else [find_store(pollers[0].store, now)]), find_terminal()])
     emit(as_text(map(ascii_line, lines) if ui.ascii else lines, colour_depth(options.color)),
          sys.stdout)
@@ -5827,10 +5919,11 @@ def show_statusline(options):
     windows, model = parse_status(document)
     try:
         usage = feed_store(Store(store_folder(os.environ)),
-                           account_key(read_identity(os.environ), os.environ), windows, now)
+                           account_key(known_identity(os.environ), os.environ), windows, now)
     except (SourceError, OSError):
-        usage = parse_usage(windows)
-    usage = unexpired(usage, windows, now) if usage else None
+        pass
+    told = parse_usage(windows)
+    usage = completed(unexpired(usage, (), now), told) if usage else told
     width = terminal_size(fallback=(WIDTH_MOST, 1))[0]
     if options.ascii or not unicode_terminal():
         line = ascii_line(statusline(usage, model, now, width, '||'))
@@ -5869,11 +5962,11 @@ OUTPUTS = {'live': show_live, 'once': show_once, 'check': show_check, 'doctor': 
            'metrics': functools.partial(show_document, as_metrics)}
 
 
-def pollers_for(options, inbox):
+def pollers_for(options, inbox, store):
     """The pollers of both modes."""
     if options.demo:
         return [DemoPoller(inbox, time.time, mode) for mode in MODES]
-    pace_folder, store = os.path.expanduser(PACE_FOLDER), Store(store_folder(os.environ))
+    pace_folder = os.path.expanduser(PACE_FOLDER)
     return [CodePoller(inbox, time.time, Api(options.api_url), os.environ, store,
                        options.interval, pace_folder),
             PacePoller(inbox, time.time, pace_folder),
@@ -5898,7 +5991,8 @@ def show(options):
         interval=options.interval)
     name = options.output or ('live' if can_paint() else 'once')
     output = OUTPUTS['check' if options.check is not None else name]
-    pollers = pollers_for(options, inbox)
+    store = Store(store_folder(os.environ))
+    pollers = pollers_for(options, inbox, store)
     try:
         return output(options, pollers, inbox, ui)
     except OSError as error:
@@ -5907,6 +6001,7 @@ def show(options):
     finally:
         for poller in pollers:
             poller.close()
+        store.close()
 
 
 def main(argv=None):
@@ -5918,5 +6013,15 @@ def main(argv=None):
         return 130
 
 
+def start():
+    """Run the program and end the process: at once, and not by Python's own way, which would tear
+    down what the threads that still wait are using."""
+    try:
+        code = main()
+    except SystemExit as end:           # argparse's
+        code = end.code
+    os._exit(code or 0)
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    start()

@@ -561,11 +561,14 @@ def statusline():
     started = {
         'bare': [sys.executable, '-c', 'import json, sqlite3'],
         'installed': [sys.executable, '-c',
-                      'import sys; from claude_usage import main; sys.exit(main())',
-                      '--statusline'],
+                      'import sys; from claude_usage import start; start()', '--statusline'],
         'script': [sys.executable, PROGRAM, '--statusline']}
     times = {name: [] for name in started}
     with logged_in_home() as home, tempfile.TemporaryDirectory() as cache:
+        # What it holds after a year.
+        with open(os.path.join(home, '.claude.json'), 'w') as file:
+            json.dump(dict(projects={'/w/%d' % n: {'history': ['x' * 999]} for n in range(3000)},
+                           **captures.CLAUDE_JSON), file, indent=2)
         env = environment(home, PYTHONPYCACHEPREFIX=cache, PYTHONPATH=os.path.dirname(PROGRAM))
         resets_at = int(time.time()) + 3 * HOUR
         for number in range(4 * TIMES + 1):     # the first writes the byte code

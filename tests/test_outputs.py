@@ -18,17 +18,18 @@ from prometheus_client.parser import text_string_to_metric_families
 import captures
 from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import (FED_SECONDS, HOUR, KNOWN_SECONDS, METRICS, MINUTE, STORE_VERSION,
+from claude_usage import (DAY, FED_SECONDS, HOUR, KNOWN_SECONDS, METRICS, MINUTE, STORE_VERSION,
                           Attempt, Console, Finding, Known, Projection, Snapshot, Spend, Store,
                           Usage, account_key, as_findings, as_metrics, as_text, ascii_text, cells,
-                          clean, find_admin_keys, find_network, fingerprint, main, over,
-                          parse_arguments, parse_identity, parse_status, parse_usage, statusline,
-                          width_of)
+                          clean, feed_store, find_admin_keys, find_network, fingerprint,
+                          identity_document, main, over, parse_arguments, parse_identity,
+                          parse_status, parse_usage, statusline, width_of)
 from pacemaker import Pace
 from samples import (EXTRA, FIVE_HOUR, HOSTILE, MANY, NORMAL, NOW, RATE_LIMITED, SEVEN_DAY,
                      SITUATIONS, UNCAPPED, snapshot)
 from server import Reply, Server
 from terminal import COMMAND, ROOT, Terminal, environment
+from test_store import locked
 
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 ACCOUNT = account_key(parse_identity(captures.CLAUDE_JSON), {})
@@ -390,6 +391,46 @@ def test_without_a_store_there_are_the_numbers_of_stdin(prompt, tmp_path, name):
         assert all(not found.read_bytes() for found in (tmp_path / 'elsewhere').iterdir())
 
 
+def test_what_is_known_is_printed_where_the_store_cannot_be_written(prompt, home):
+    prompt(session())
+    with locked(str(home / '.claude-usage' / 'store.db'), 'IMMEDIATE'):
+        told = plain(prompt(session(80, None)))
+    assert told.startswith('5h 80% ') and ' · 7d 34% · Opus' in told
+
+
+def test_a_window_whose_reset_has_passed_is_not_brought_back(prompt, ask, service, home):
+    """By a session that has been idle since, or by an earlier feed."""
+    fresh = dict(captures.USAGE_2026, five_hour={'utilization': 0.0, 'resets_at': None})
+    stored(home, 10, fresh)
+    old = session(85, 34)
+    old['rate_limits']['five_hour']['resets_at'] = time.time() - 2 * HOUR
+    assert plain(prompt(old)).startswith('5h 0% ')
+    assert ask('--check', '80') == (0, '', '')
+    assert '85%' not in ask('--once').out and asked(service) == 0
+
+
+def test_a_window_that_an_earlier_feed_told_ends_with_its_reset(home):
+    account, store, now = ACCOUNT, store_in(home), time.time()
+    window = {'utilization': 95.0, 'resets_at': now - 60}
+    feed_store(store, account, {'five_hour': window}, now - HOUR)
+    week = {'utilization': 30.0, 'resets_at': now + DAY}
+    usage = feed_store(store, account, {'seven_day': week}, now)
+    assert [limit.id for limit in usage.limits] == ['seven_day']
+
+
+@pytest.mark.parametrize('layout', [
+    {'indent': 2}, {'indent': 4}, {'indent': 1}, {}, {'indent': 2, 'sort_keys': True}])
+@pytest.mark.parametrize('document', [
+    captures.CLAUDE_JSON, {}, {'oauthAccount': None}, {'oauthAccount': {}},
+    {'x': {'oauthAccount': {'accountUuid': 'nested'}}},
+    {'x': {'oauthAccount': {'accountUuid': 'nested'}}, **captures.CLAUDE_JSON, 'y': 1},
+    {'x': '\n  "oauthAccount": {"accountUuid": "told"}', **captures.CLAUDE_JSON}])
+def test_of_a_long_file_only_the_account_is_read(document, layout):
+    """However it is laid out, the same is found as by reading it all."""
+    words = json.dumps(document, **layout)
+    assert parse_identity(identity_document(words)) == parse_identity(document)
+
+
 @pytest.mark.parametrize('name', ['.claude.json', '.claude/.credentials.json'])
 @pytest.mark.parametrize('text', ['', '{', '[' * 10 ** 5, '[]', '{"oauthAccount": "x"}'])
 def test_the_prompt_beside_odd_files(prompt, home, name, text):
@@ -474,6 +515,14 @@ def test_old_limits_beside_fed_ones_are_none(age, percent, code):
     known = snapshot((FIVE_HOUR, SEVEN_DAY))
     usage = known.usage.value._replace(via='Claude Code', rest_at=NOW - age)
     assert over(usage, NOW - 1, percent, NOW)[0] == code
+
+
+@pytest.mark.parametrize('limits, code', [
+    ((FIVE_HOUR, SEVEN_DAY), 0), ((FIVE_HOUR,), 1), ((SEVEN_DAY,), 1)])
+def test_of_what_the_status_line_alone_tells_no_window_may_be_missing(limits, code):
+    usage = Usage(limits, None, 'Claude Code')
+    assert over(usage, NOW - 1, 90, NOW)[0] == code
+    assert over(usage, NOW - 1, 30, NOW)[0] == 3
 
 
 @pytest.mark.parametrize('known', [
@@ -833,7 +882,8 @@ DOCTOR = {
         r'✗ Console mode: No Admin API key found\..*',
         r'✓ Store: ~/.claude-usage/store.db, \d+ KiB, \d+ samples\.', r'✗ Terminal: none; .*'], 0),
     'expired': (login(expiresAt=1), [
-        r'✗ ~/.claude/.credentials.json: Token expired\. Run `claude` to refresh\.',
+        r'✗ ~/.claude/.credentials.json: expired \d+d .* ago \(Jan 1 .*\), scopes user:inference '
+        r'.*\. Token expired\. Run `claude` to refresh\.',
         r'✗ Code mode: Token expired\. Run `claude` to refresh\.'], 1),
     'logged out': (writes(LOGGED_OUT), [
         r'✗ ~/.claude/.credentials.json: Logged out of Claude Code\. Run `claude` .*',
@@ -843,8 +893,9 @@ DOCTOR = {
     'no scope': (lambda home, server: (
         login(scopes=['user:inference'])(home, server),
         replies(Reply(403, captures.ERROR_403_SCOPE))(home, server))[1], [
-        r'✗ ~/.claude/.credentials.json: This token cannot read usage\. Run `claude`, then .*',
-        r'✗ Code mode: This token cannot read usage\. .*'], 1),
+        r'✗ ~/.claude/.credentials.json: expires in .*, scopes user:inference\. This token cannot '
+        r'read usage\. Run `claude`, then .*',
+        r'✗ Code mode: This token cannot read usage\. .* The request took \d+\.\d\d s\.'], 1),
     'token of the environment': (lambda home, server: dict(
         writes(LOGGED_OUT)(home, server), CLAUDE_CODE_OAUTH_TOKEN=TOKEN), [
         r'✓ CLAUDE_CODE_OAUTH_TOKEN: set; it cannot read usage\.'], 0),
@@ -877,15 +928,17 @@ DOCTOR = {
         r'✗ SSL_CERT_FILE: /nonexistent/ca.pem cannot be read\. Correct or unset it\.',
         r'✓ REQUESTS_CA_BUNDLE: .*test_outputs\.py\.'], 0),
     'store a link': (with_link, [
-        r'✗ Store: Not shared with other monitors: .*link.* \(~/.claude-usage\)\.',
+        r'✗ Store: Not shared with other monitors: .*link.* \(~/.claude-usage\)\. Mend or delete '
+        r'it, or set CLAUDE_USAGE_DIR .*\.',
         r'✓ Code mode: .*'], 0),
     'Pace Maker installed': (with_pace_maker(), [r'✓ Pace Maker: (?!not installed)\S.*'], 0),
     'Pace Maker malformed': (with_pace_maker(usage='x' * 9000), [
         r'✗ Pace Maker: (?!not installed)\S.*', r'✓ Code mode: .*'], 0),
     '429': (replies(Reply(429, captures.ERROR_429)), [
-        r'✓ Code mode: Rate limited\. Next try \d\d:\d\d\.'], 0),
+        r'✓ Code mode: Rate limited\. Next try \d\d:\d\d\. The request took \d+\.\d\d s\.'], 0),
     '500': (replies(Reply(500)), [r'✗ Code mode: Server error 500\. Next try .*'], 1),
-    'echo': (replies(ECHO), [r'✗ Code mode: Token refused\. Run `claude` to refresh\.'], 1),
+    'echo': (replies(ECHO), [
+        r'✗ Code mode: Token refused\. Run `claude` to refresh\. The request took .* s\.'], 1),
     'HTML': (replies(Reply(body='<html>%s' % TOKEN)), [
         r'✗ Code mode: Reply not understood: no JSON\. .*'], 1),
 }

@@ -10,11 +10,11 @@ import pytest
 
 import captures
 from admin import KEY, AdminApi, Organization
-from claude_usage import LEASE_SECONDS, utc_day
+from claude_usage import LEASE_SECONDS, Store, utc_day
 from server import Reply
 from terminal import COMMAND, ROOT, Terminal, environment
 from test_live import HANG, PROFILE, QUIET, USAGE, login, on_screen, store
-from test_store import NOT_SHARED, bytes_of, change, locked
+from test_store import NOT_SHARED, bytes_of, change, locked, rows
 
 BLOCKED = Reply(429, captures.ERROR_429, {'Retry-After': '120'})
 SLOW = Reply(body=QUIET, drip_headers=0.01)     # a second or two, in which the others come
@@ -195,6 +195,17 @@ def test_the_console_is_asked_once_for_all(begin, service):
     assert mine['organization'] == 'Acme Corporation' and mine['complete']
     assert all(one['console'] == mine for one in told)
     assert len(api.requests('cost_report')) == 1
+
+
+def test_a_console_that_is_ended_gives_its_request_back(begin, service, home):
+    service.answer('/v1/organizations/me', HANG)
+    child = begin('--mode', 'console', '--once', env={'ANTHROPIC_ADMIN_API_KEY': KEY})
+    service.wait_for(1, '/v1/organizations/me')
+    child.send_signal(signal.SIGINT)
+    assert ends(child)[0] == 130
+    store = Store(str(home / '.claude-usage'))
+    assert rows(store, 'SELECT * FROM leases') == []
+    assert rows(store, 'SELECT source, code FROM attempts') == [('console', 'lost')]
 
 
 # --- bad luck ---

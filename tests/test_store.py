@@ -18,11 +18,12 @@ import pytest
 import captures
 from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import LOGGED_OUT, REFRESH_TOKEN, TOKEN
-from claude_usage import (ATTEMPTS_MOST, BUDGET, BUDGET_SECONDS, DAY, HOUR, LEASE_SECONDS,
-                          LOCKED_SECONDS, LOST, MINUTE, PACES, SAMPLES_SECONDS, STORE_FOLDER, Api,
-                          Attempt, CodePoller, ConsolePoller, Limit, Snapshot, SourceError, Store,
-                          Ui, add_samples, compose, feed_store, has_numbers, joined, next_poll,
-                          parse_time, set_back, store_folder, usage_of)
+from claude_usage import (ATTEMPTS_MOST, BUDGET, BUDGET_SECONDS, DAY, FRESH_SECONDS, HOUR,
+                          LEASE_SECONDS, LOCKED_SECONDS, LOST, MINUTE, PACES, SAMPLES_SECONDS,
+                          STORE_FOLDER, USAGE_MOST, Api, Attempt, CodePoller, ConsolePoller, Limit,
+                          Snapshot, SourceError, Store, Ui, add_samples, compose, feed_store,
+                          has_numbers, joined, next_poll, parse_time, set_back, store_folder,
+                          usage_of)
 from conftest import PROGRAM
 from server import Reply
 from test_console import BROKEN, DAY_PATH, NOW, Desk, check_sums
@@ -409,6 +410,16 @@ def test_the_budget_goes_on_when_the_clock_is_set_back(world):
     assert monitors[0].snapshot.usage.at == world.times[-1] <= world.now
 
 
+def test_a_monitor_that_waits_sees_that_the_clock_was_set_back(world):
+    """Nothing else happens that could wake it."""
+    mine = Monitor(world)
+    together([mine], 100)
+    before = len(world.times)
+    world.now -= HOUR
+    together([mine], USAGE_MOST + MINUTE)
+    assert len(world.times) > before and mine.snapshot.usage.next_at < world.now + 2 * USAGE_MOST
+
+
 @pytest.mark.parametrize('restarts', [False, True])
 def test_a_block_goes_on_when_the_clock_is_set_back(world, restarts):
     """And it is over when it is over: not once more when the clock gets there again."""
@@ -557,14 +568,24 @@ def test_a_file_that_another_monitor_sets_aside_meanwhile(store, monkeypatch):
     assert other.aside and not store.aside and len(bytes_of(store.folder)) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root may')
+def test_a_folder_of_another_user_is_told_as_that(store):
+    os.mkdir(store.folder, 0o700)
+    os.chown(store.folder, 65534, 65534)
+    with pytest.raises(SourceError) as caught:
+        store.touch(2000)
+    assert "another user's" in caught.value.failure.detail
+
+
 def test_a_file_in_use_is_not_set_aside(store):
     """Its user would find the new file's journal, and play that back into the old one."""
     other = Store(store.folder)
 
     def work(db):
         SPOILED['text'](store.path)
-        with pytest.raises(SourceError, match='locked'):
+        with pytest.raises(SourceError, match='locked') as caught:
             other.touch(2000)
+        assert 'a malformed file is in use' in caught.value.failure.detail
         return os.listdir(store.folder)
     assert filled(store).use(work, 2000) == ['store.db']
     other.touch(2000)
@@ -625,6 +646,60 @@ def test_a_poller_goes_on_with_a_new_file_and_says_so(world, how):
     other.once()
     assert len(world.times) == 1 and mine.five_hour() == other.five_hour() == 11
     assert len(bytes_of(world.store.folder)) == 2
+
+
+def set_aside_by_another(world):
+    """The command of a prompt, for one, which does not know of any request."""
+    SPOILED['text'](world.store.path)
+    Store(world.store.folder).feed('elsewhere', '{}', (), world.now)
+
+
+def deleted(world):
+    os.remove(world.store.path)
+
+
+@pytest.mark.parametrize('happen', [set_aside_by_another, deleted], ids=lambda how: how.__name__)
+@pytest.mark.parametrize('first', [GOOD, limited(600)], ids=['reply', 'block'])
+def test_what_is_known_outlives_the_file(world, happen, first):
+    """Of those who run, any stores it anew for those who start later."""
+    world.answer(first, OTHER)
+    monitors = [Monitor(world), Monitor(world)]
+    together(monitors, 5)
+    before = rows(world.store, 'SELECT * FROM attempts')
+    happen(world)
+    together(monitors, 10)
+    assert monitors[0].trouble.startswith(MALFORMED) == (happen is set_aside_by_another)
+    assert set(rows(world.store, 'SELECT * FROM attempts')) == set(before)
+    assert len(rows(world.store, 'SELECT * FROM attempts')) == len(before), 'each once'
+    late = Monitor(world)
+    late.once()
+    assert len(world.times) == 1
+    if first is GOOD:
+        assert late.five_hour() == 11 and not late.failure
+        assert late.snapshot.profile.value.name == 'Jane Doe'
+    else:
+        assert late.failure == 'rate_limited'
+
+
+@pytest.mark.parametrize('statement', [
+    'DELETE FROM replies', "UPDATE replies SET body = '{'", "DELETE FROM replies WHERE at > 0"])
+def test_a_reply_that_nobody_has_is_asked_for_again(world, statement):
+    """It was told, but that it was does not help."""
+    Monitor(world).once()
+    rows(world.store, statement)
+    late = Monitor(world)
+    late.once()
+    assert len(world.times) == 2 and not late.failure and late.five_hour() == 11
+
+
+def test_what_is_printed_once_asks_for_a_reply_that_nobody_has(world):
+    Monitor(world).once()
+    rows(world.store, 'DELETE FROM replies')
+    world.now += 10
+    late = Monitor(world)
+    late.poller.ask_now(world.now, FRESH_SECONDS)
+    late.once()
+    assert len(world.times) == 2 and not late.failure and late.five_hour() == 11
 
 
 # --- bad luck: another version, links, what is no file ---
@@ -1471,6 +1546,7 @@ def test_a_request_under_way_is_given_back_at_the_end(world):
     mine.poller.look_at_login()
     lease = mine.poller.claim('usage')
     mine.poller.close()
+    mine.store.close()
     with pytest.raises(SourceError):
         mine.store.touch(world.now)
     assert lease and Monitor(world).store.claim(
