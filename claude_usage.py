@@ -241,6 +241,7 @@ PAGE_ROWS = 1000                        # rows of a page, the most there are
 SKEW_LEAST = HOUR                       # a clock that is off by less is taken at its word
 RANGE_LEAST = 0.1                       # a weekly rate that differs by more makes a range
 TOP_USERS = 10
+NAMES_SECONDS = HOUR                    # between two looks for the name of a new workspace
 PARTS_TOLD = 3                          # days whose failure is told by their names
 
 LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
@@ -415,7 +416,7 @@ ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-',
          '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
          '…': '~', '⚠': '!', '↑': '^', '↓': 'v', '←': '<', '→': '>', '✓': '+', '▸': '>',
          '↳': '`', '✗': 'x',
-         '═': '=', '▁': '_', '▂': '.', '▃': ':', '▄': '-', '▅': '=', '▆': '+', '▇': '*'}
+         '═': '=', '▁': '_', '▂': '.', '▃': ':', '▄': '~', '▅': '=', '▆': '+', '▇': '*'}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -698,6 +699,11 @@ class Console(NamedTuple):
     days_done: int                  # of them as they are now
     days: int                       # how many of them there are so far
     problems: tuple                 # (day, or '' for the cost report; its Failure)
+
+    @property
+    def has_unknown_days(self):
+        """Whether there are days of which nothing is known yet, not even why they are missing."""
+        return self.days_done + sum(bool(part) for part, _ in self.problems) < self.days
 
     @property
     def complete(self):
@@ -1253,10 +1259,20 @@ def parse_cost_report(rows):
     return by_day, by_workspace
 
 
+class Names(NamedTuple):
+    """What the Admin API's lists say, which are asked seldom."""
+    organization: str = ''
+    login_name: Optional[str] = None    # to whom, None where the users were not asked, ...
+    you: str = ''               # ... this address among them belongs; '' if none does
+    workspaces: dict = {}       # id -> name
+    at: float = 0.0             # when they were asked, by our clock
+
+
 class PackedMonth(NamedTuple):
     """What a poll of the Console brought, as it is stored; `unpacked_month` has it back."""
-    month: str              # '2026-11'
-    names: Optional[Any]    # (organization, one's address or None, {workspace id: name})
+    at: float               # when it was polled, by the service's clock ...
+    skew: float             # ... which is so much ahead of ours
+    names: Optional[Any]    # a tuple of Names
     days: dict              # of those that may still change: day -> DayCosts
     costs: Optional[Any]    # of parse_cost_report
     problems: dict          # Failures by day, '' for the cost report
@@ -1291,11 +1307,12 @@ def unpacked_day(tables):
 
 def unpacked_month(document):
     """The PackedMonth in its JSON form."""
-    month, names, days, costs, problems = document
+    at, skew, names, days, costs, problems = document
     if names is not None:
-        organization, you, workspaces = names
-        names = (known_text(organization), None if you is None else known_text(you),
-                 {key: known_text(name) for key, name in workspaces.items()})
+        organization, name, you, workspaces, asked_at = names
+        names = Names(known_text(organization), None if name is None else known_text(name),
+                      known_text(you), {key: known_text(name) for key, name in
+                                        workspaces.items()}, float(parse_time(asked_at)))
     problems = {part and utc_day(parse_time(part + 'T00:00Z')): Failure(code, known_text(detail))
                 for part, (code, detail, _) in problems.items()}
     if not all(failure.code in CONSOLE_ERRORS for failure in problems.values()):
@@ -1304,8 +1321,8 @@ def unpacked_month(document):
         by_day, by_workspace = map(unpacked_table, costs)
         costs = by_day, by_workspace
     return PackedMonth(
-        known_text(month), names, {day: unpacked_day(tables) for day, tables in days.items()},
-        costs, problems)
+        float(parse_time(at)), float(number(skew, 'skew')), names,
+        {day: unpacked_day(tables) for day, tables in days.items()}, costs, problems)
 
 
 def parse_admin_key(document, env):
@@ -1905,7 +1922,7 @@ def month_reports(days, now):
 def project(by_day, now):
     """The Projection of a month's cost by day, {day: cents}; None in its first 24 hours.
 
-    The last seven days are today and the six before, once the month has them.
+    The last seven days are today and the six before, once the month has them all.
     """
     from decimal import Decimal
     start, end = month_of(now)
@@ -1915,9 +1932,9 @@ def project(by_day, now):
     rate = month_to_date * HOUR / Decimal(now - start)
     week = now // DAY * DAY - 6 * DAY
     other = None
-    if week >= start:
-        since = utc_day(week)
-        cost = sum((cents for day, cents in by_day.items() if day >= since), Decimal(0))
+    last = [by_day.get(utc_day(at)) for at in range(int(week), int(now) + 1, DAY)]
+    if week >= start and None not in last:
+        cost = sum(last, Decimal(0))
         weekly = cost * HOUR / Decimal(now - week)
         if abs(weekly - rate) > abs(rate) * Decimal(RANGE_LEAST):
             other = month_to_date + weekly * left
@@ -1958,29 +1975,26 @@ def reckon_console(organization, you, days, costs, workspaces, problems, now):
     by_user = summed(day.by_user for day in days.values())
     of_you = {day: costs_of_day.by_user.get((you, 'USD'), 0)
               for day, costs_of_day in days.items()}
-    of_all = {day: cents for (day, currency), cents in (costs or ({}, {}))[0].items()
-              if currency == 'USD'}
-    by_day = of_you if you else of_all
-    names = {'': 'Default', **workspaces}
-    wanted = days_of_month(now)
+    wanted, names = days_of_month(now), {'': 'Default', **workspaces}
+    of_all = {day: costs[0].get((day, 'USD'), 0) for day in wanted} if costs else {}
+    own = by_currency(by_user, you) if you and days else None
+    total = by_currency(costs[0]) if costs else None
+    by_day, sums = (of_you, own) if you else (of_all, total)
     return Console(
-        organization, utc_day(now)[:7], utc_day(now), you,
-        by_currency(by_user, you) if you and days else None,
-        by_currency(costs[0]) if costs else None,
-        project(by_day, now) if (days if you else costs) else None,
-        tuple((day, by_day.get(day, 0) if (day in days if you else costs) else None)
-              for day in wanted),
+        organization, utc_day(now)[:7], utc_day(now), you, own, total,
+        project(by_day, now) if sums is not None and ('USD' in sums or not sums) else None,
+        tuple((day, by_day.get(day)) for day in wanted),
         ranked(by_user), ranked(summed(day.by_model for day in days.values())),
         ranked(costs[1], names) if costs else (), len(set(days) - set(problems)), len(wanted),
         tuple(sorted(problems.items())))
 
 
-def who_am_i(given, emails, login_name):
-    """One's address in lower case: what was given, else the organization's only user, else the
-    one user whose local part is the login name; '' if that tells nobody. Never by similarity."""
-    given, emails = given.strip(), [email.strip().lower() for email in emails if email]
+def who_am_i(emails, login_name):
+    """One's address in lower case among an organization's: the only one, else the one whose local
+    part is the login name; '' if that tells nobody. Never by similarity."""
+    emails = [email.strip().lower() for email in emails if email]
     same = [email for email in emails if email.split('@')[0] == login_name.lower()]
-    return given.lower() or (emails[0] if len(emails) == 1 else same[0] if len(same) == 1 else '')
+    return emails[0] if len(emails) == 1 else same[0] if len(same) == 1 else ''
 
 
 # ---- 7. Sources --------------------------------------------------------------------------------
@@ -2160,8 +2174,8 @@ def detect_mode(env, now):
     """'code' or 'console': what the credentials file says, else what there is a login for."""
     try:
         document = read_json(config_path(env, '.credentials.json'), 'credentials')
-    except SourceError:
-        return 'code'               # which says what is wrong with the file
+    except SourceError:             # without a key, Code mode says what is wrong with the file
+        return 'console' if env.get('ANTHROPIC_ADMIN_API_KEY', '').strip() else 'code'
     mode = document.get('mode') if isinstance(document, dict) else None
     if mode in MODES:
         return mode
@@ -3071,6 +3085,7 @@ class Admin:
     def __init__(self, url, key):
         self.url, self.key = url, key
         self.apis = [Api(url)]
+        self.skew = None            # seconds that the service's clock is ahead, once it is known
 
     def get(self, path, api=None, **query):
         """The document at a path, amounts as Decimals."""
@@ -3078,7 +3093,10 @@ class Admin:
         from urllib.parse import urlencode
         path = ADMIN_PATH + path + ('?' + urlencode(query) if query else '')
         headers = dict(ADMIN_HEADERS, **{'x-api-key': self.key})
-        return (api or self.apis[0]).get(path, headers, self.key, Decimal)
+        api = api or self.apis[0]
+        document = api.get(path, headers, self.key, Decimal)
+        self.skew = api.skew
+        return document
 
     def pages(self, path, api=None, stopped=None, **query):
         """The rows of all pages of a report or a list, of which each names the next."""
@@ -3765,14 +3783,16 @@ class ConsolePoller(SharedPoller):
 
     def forget(self):
         super().forget()
-        self.names = None           # (organization, one's address, {workspace id: name})
+        self.names = None           # Names, once they are known
         self.is_named = False       # nothing of them failed that may not fail the next time
         self.is_nameless = False    # the store did not tell them ...
         self.asked_names = False    # ... and nobody else was asked yet
+        self.email = None           # one's address as this machine tells it; '' if it does not
+        self.skew = 0.0             # seconds that the service's clock is ahead of ours
         self.days, self.final, self.month = {}, set(), ''
         self.tried = set()          # days that were asked for, whatever came of it
         self.costs = None           # the last cost report, parsed
-        self.is_refused = False     # the key may not read the days' reports
+        self.refusal = None         # why the key may not read the days' reports, a Failure
 
     def once(self):
         import decimal
@@ -3810,13 +3830,18 @@ class ConsolePoller(SharedPoller):
         return True
 
     def poll(self, lease):
-        """Load the month and tell it; what fails for all of it is told as its failure."""
-        value, problems = None, {}
+        """Load the month and tell it; what fails for all of it is told as its failure.
+
+        What ends a poll halfway leaves the numbers of the last whole one, and their time.
+        """
+        value, problems, grave = None, {}, []
         try:
             value = self.load(problems)
             grave = [failure for failure in problems.values() if failure.code in CONSOLE_GRAVE]
         except SourceError as error:
             grave = [error.failure]
+        if grave and self.stored('console')[1]:
+            value = None
         attempt = attempt_of('console', self.key()[1], self.clock(), next(iter(grave), None))
         self.note(attempt, self.leases.get('console', lease), value,
                   json.dumps(self.packed(problems)) if value else None)
@@ -3824,33 +3849,34 @@ class ConsolePoller(SharedPoller):
 
     def packed(self, problems):
         """What is known of the month, as a document of PackedMonth."""
-        names = None
-        if self.is_named:
-            organization, you, workspaces = self.names
-            # Who one is by --user, another monitor's user need not be.
-            names = organization, None if self.user else you, workspaces
         return PackedMonth(
-            self.month, names,
+            self.clock() + self.skew, self.skew, self.names if self.is_named else None,
             {day: list(map(packed_table, tables)) for day, tables in self.days.items()
              if day not in self.final},
             self.costs and list(map(packed_table, self.costs)), problems)
 
     def take(self, source, at, body):
         month = parse_stored(body, unpacked_month) if source == 'console' else None
-        if not month or month.month != utc_day(self.clock())[:7]:
+        if not month or utc_day(month.at)[:7] != utc_day(self.clock() + month.skew)[:7]:
             return
-        self.begin_month(month.month)
+        self.skew = month.skew
+        self.begin_month(utc_day(month.at)[:7])
         self.recall_days()
-        if not self.is_named:
-            organization, you, workspaces = month.names or ('', None, {})
-            given = self.user.strip().lower()
-            self.names = organization, given or you or '', workspaces
-            self.is_named = bool(month.names and (given or you is not None))
-            self.is_nameless = not self.is_named and not self.asked_names
+        self.take_names(month.names)
         self.days.update(month.days)
         self.tried.update(month.days)
         self.costs = month.costs
-        self.values['console'] = at, self.reckon(month.problems, self.clock())
+        self.values['console'] = at, self.reckon(month.problems, month.at)
+
+    def take_names(self, names):
+        """Take the Names that another monitor has asked for, if any. What they say of who one is
+        holds for its user only."""
+        if names and (not self.is_named or names.at > self.names.at):
+            is_mine = self.own_email() or names.login_name == login_name(self.env)
+            if is_mine or not self.is_named:
+                self.names, self.is_named = names, bool(is_mine)
+        self.names = self.names or Names()
+        self.is_nameless = not self.is_named and not self.asked_names
 
     def begin_month(self, month):
         """Forget the days of another month."""
@@ -3869,33 +3895,55 @@ class ConsolePoller(SharedPoller):
 
     def load(self, problems):
         """The Console now. The Failure of a part goes to `problems`; SourceError if all fails."""
-        if not self.is_named:
+        if not self.is_named or self.lacks_names():
             self.names = self.ask_names()
-        now = self.clock() + self.admin.apis[0].skew
+        now = self.clock() + self.skew
         self.begin_month(utc_day(now)[:7])
         self.recall_days()
         todo = [day for day in days_of_month(now) if day not in self.final]
-        if self.is_refused:
-            todo = todo[-1:]                # enough to see whether the key may now
-        is_first, came, parts = not self.tried.issuperset(todo), False, [''] + todo
-        for index, rows, failure in self.admin.each(month_reports(todo, now)):
+        asked = todo[-1:] if self.refusal else todo     # enough to see whether the key may now
+        problems.update((day, self.refusal) for day in todo if day not in asked)
+        came = self.load_parts(asked, problems, now)
+        if self.refusal and asked[0] not in problems:
+            self.refusal = None
+            problems.clear()
+            return self.load(problems)
+        refused = [problems[day] for day in todo if day in problems
+                   and problems[day].code.startswith('forbidden')]
+        self.refusal = refused[0] if len(refused) == len(todo) else None
+        if not came:
+            raise SourceError(*next(iter(problems.values())))
+        self.keep_days(todo)
+        return self.reckon(problems, now)
+
+    def load_parts(self, days, problems, now):
+        """Load the cost report and these days, and tell what has come while it is the first time.
+        Whether anything came."""
+        is_first, came, parts = not self.tried.issuperset(days), False, [''] + days
+        for index, rows, failure in self.admin.each(month_reports(days, now)):
             part = parts[index]
             try:
-                self.add(part, rows, failure, now)
+                self.add(part, rows, failure)
                 came = True
             except SourceError as error:
                 problems[part] = error.failure
             if part and not (failure and failure.code in CONSOLE_GRAVE):
                 self.tried.add(part)
-            if is_first:
+            if is_first and came:
                 self.tell('console', self.reckon(problems, now))
             self.hold()
-        self.is_refused = all(day in problems and problems[day].code.startswith('forbidden')
-                              for day in todo)
-        if not came:
-            raise SourceError(*next(iter(problems.values())))
-        self.keep_days(todo)
-        return self.reckon(problems, now)
+        self.learn_skew()
+        return came
+
+    def learn_skew(self):
+        """Take the service's clock from its last reply."""
+        self.skew = self.skew if self.admin.skew is None else self.admin.skew
+
+    def lacks_names(self):
+        """Whether there are costs of a workspace without a name; it may be new."""
+        ids = {name for name, _ in self.costs[1]} if self.costs else set()
+        is_long_ago = not 0 <= self.clock() - self.names.at < NAMES_SECONDS
+        return bool(ids - {''} - set(self.names.workspaces)) and is_long_ago
 
     def hold(self):
         """Renew the lease, where there is one and half of it is over."""
@@ -3905,28 +3953,32 @@ class ConsolePoller(SharedPoller):
             self.leases['console'] = longer or lease
 
     def keep_days(self, days):
-        """Store the days among these that no longer change."""
+        """Keep and store the days among these that can no longer change."""
+        now = self.clock() + self.skew
+        self.final.update(day for day in days if day in self.days
+                          and parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now)
         bodies = {day: json.dumps(list(map(packed_table, self.days[day])))
                   for day in days if day in self.final}
         if bodies:
             self.share(self.store.keep_days, self.key()[0], bodies)
 
-    def add(self, day, rows, failure, now):
-        """Note the rows of a day's report, for good if it can no longer change, or those of the
-        cost report where there is no day. SourceError, also for the failure instead of rows."""
+    def add(self, day, rows, failure):
+        """Note the rows of a day's report, or of the cost report where there is no day.
+        SourceError, also for the failure instead of rows."""
         if failure:
             raise SourceError(*failure)
-        if not day:
+        if day:
+            self.days[day] = parse_claude_code(rows)
+        else:
             self.costs = parse_cost_report(rows)
-            return
-        self.days[day] = parse_claude_code(rows)
-        if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now:
-            self.final.add(day)
 
     def reckon(self, problems, now):
         """The Console of what has come so far."""
-        organization, you, workspaces = self.names
-        return reckon_console(organization, you, self.days, self.costs, workspaces, problems, now)
+        names = self.names
+        is_mine = names.login_name == login_name(self.env)
+        you = self.own_email() or (names.you if is_mine else '')
+        return reckon_console(names.organization, you, self.days, self.costs, names.workspaces,
+                              problems, now)
 
     def learn_names(self):
         """Ask for the names that the store did not tell; what fails of it, the next poll asks."""
@@ -3937,16 +3989,25 @@ class ConsolePoller(SharedPoller):
                       None, None)
 
     def ask_names(self):
-        """(organization's name, one's address or '', {workspace id: name}), as far as allowed."""
+        """The Names, as far as the key may read them."""
         self.is_named, self.is_nameless, self.asked_names = True, False, True
         me = self.allowed(self.admin.get, 'me') or {}
-        given = self.user or self.login_email()
-        users = [] if given else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
-        workspaces = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS)
-        you = who_am_i(given, [text(row.get('email')) for row in users or ()],
-                       login_name(self.env))
-        return (text(mapping(me, 'organization').get('name')), you,
-                {text(row.get('id')): text(row.get('name')) for row in workspaces or ()})
+        users = () if self.own_email() else self.allowed(self.admin.pages, 'users',
+                                                         limit=PAGE_ROWS) or ()
+        workspaces = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS,
+                                  include_archived='true') or ()
+        self.learn_skew()
+        name = None if self.own_email() else login_name(self.env)
+        return Names(text(mapping(me, 'organization').get('name')), name,
+                     who_am_i([text(row.get('email')) for row in users], name or ''),
+                     {text(row.get('id')): text(row.get('name')) for row in workspaces},
+                     self.clock())
+
+    def own_email(self):
+        """One's address by --user, else by Claude Code's login; '' if they do not tell it."""
+        if self.email is None:
+            self.email = (self.user.strip() or self.login_email()).lower()
+        return self.email
 
     def allowed(self, read, path, **query):
         """What `read` gives, None where the key may not or the reply is odd: the costs do
@@ -4617,7 +4678,9 @@ def problem_rows(known, ui, inner, now):
         if not known.failure or failure.code != known.failure.code:
             parts.setdefault(message(failure, None, now, CONSOLE_ERRORS), []).append(part)
     for words, names in parts.items():
-        yield from marked_rows(NOTE, '%s: %s' % (part_words(names), words), ui, inner)
+        told = '%s: %s' % (part_words(names), words)
+        for index, row in enumerate(marked_rows(NOTE, told, ui, inner)):
+            yield row if index else row._replace(worth=STATE)
 
 
 def part_words(parts):
@@ -4657,25 +4720,30 @@ def cost_rows(console, ui, inner):
         yield worded(NOTE, inner, 'Your own cost: name yourself with --user EMAIL.',
                      'Who are you? Start with --user EMAIL.', 'Who? --user EMAIL')
     else:
-        own = amounts(console.own) + partial
-        yield worded(LIST, inner, 'Your Claude Code Usage: ' + own, 'You: ' + own,
-                     own, amounts(console.own), role='strong')
+        own = amounts(console.own)
+        yield worded(LIST, inner, 'Your Claude Code Usage: ' + own + partial,
+                     'You: ' + own + partial, own + partial, own + MARK * bool(partial),
+                     role='strong')
         yield worded(PERSON, inner, '(%s)' % console.you, role='soft')
     total, what = 'not available' if console.problems else 'waiting', ''
+    mark = MARK * ('' in dict(console.problems))        # then it is of an earlier poll
     if console.total is not None:
         total, what = amounts(console.total), ' (API, all models)'
-    yield worded(LIST, inner, 'Organization: ' + total + what, 'Organization: ' + total,
-                 'Org: ' + total, 'Org: ' + total.split(' + ')[0], total.split(' + ')[0])
+    yield worded(LIST, inner, *(words + mark * bool(what) for words in (
+        'Organization: ' + total + what, 'Organization: ' + total, 'Org: ' + total,
+        'Org: ' + total.split(' + ')[0], total.split(' + ')[0])))
+
+
+MARK = ' ⚠'             # behind a sum that lacks something, where there is no room for the word
 
 
 def outlook_rows(console, inner):
     """The rows of where the month will end, and of its days."""
     cents = [cents for _, cents in console.by_day]
     known = [amount for amount in cents if amount is not None]
-    is_loading = console.days_done < console.days and not console.problems
-    if console.projection and not is_loading:
+    if console.projection and not console.has_unknown_days:
         yield from projection_rows(console.projection, sum(known), console, inner)
-    elif not is_loading and console.through.endswith('-01'):
+    elif not console.has_unknown_days and console.through.endswith('-01'):
         yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',
                      'Projection: after the first 24 hours', 'Projection: after 24 hours',
                      role='soft')
@@ -4687,7 +4755,7 @@ def outlook_rows(console, inner):
 def projection_rows(projection, so_far, console, inner):
     """The rows of a Projection: its end, the range of both rates, the rate."""
     rate, projected, other = projection
-    end, more = dollars(projected), dollars(projected - so_far)
+    end, more = dollars(projected), dollars(whole(projected) - whole(so_far))
     more = ' (%s%s)' % ('' if more[0] == '-' else '+', more)
     whose, short = ('Projected', 'Projected') if console.you else (
         'Organization projected', 'Org projected')
@@ -4706,7 +4774,7 @@ def projection_rows(projection, so_far, console, inner):
 
 
 def sparkline(values):
-    """A bar of eight heights for each value, in proportion to the largest; a dot for None."""
+    """A bar of eight heights for each value, in proportion to the largest; None is unknown."""
     most = max(1, *(value for value in values if value is not None))
     return ''.join('·' if value is None else '▁▂▃▄▅▆▇█'[max(0, min(7, int(value * 8 / most)))]
                    for value in values)
@@ -4715,13 +4783,13 @@ def sparkline(values):
 def breakdown_rows(snapshot, inner, now):
     """The Console's second panel: cost by user, by model and by workspace."""
     console = snapshot.console.value
-    tables = (('Claude Code by user', top(console.by_user)),
-              ('Claude Code by model', console.by_model), ('By workspace', console.by_workspace))
+    partial = ' (partial)' * (console.days_done < console.days)
+    tables = (('Claude Code by user' + partial, top(console.by_user)),
+              ('Claude Code by model' + partial, console.by_model),
+              ('By workspace', console.by_workspace))
     for index, (title, rows) in enumerate(table for table in tables if table[1]):
         if index:
             yield Row(GAP, ())
-        if index < 2 and console.days_done < console.days:
-            title += ' (partial)'
         yield Row(LIST, (Span(title, 'strong'),))
         for name, currency, cents in rows:
             amount = ' ' + amounts({currency: cents})
@@ -4731,11 +4799,12 @@ def breakdown_rows(snapshot, inner, now):
 
 def top(rows):
     """The first TOP_USERS rows, and the sum of the rest by currency."""
-    rest, names = {}, list(dict.fromkeys(name for name, _, _ in rows))
+    names = list(dict.fromkeys(name for name, _, _ in rows))
+    best, rest = set(names[:TOP_USERS]), {}
     for name, currency, cents in rows:
-        if name in names[TOP_USERS:]:
+        if name not in best:
             rest[currency] = rest.get(currency, 0) + cents
-    return [row for row in rows if row[0] in names[:TOP_USERS]] + [
+    return [row for row in rows if row[0] in best] + [
         ('%d others' % (len(names) - TOP_USERS), currency, cents)
         for currency, cents in sorted(rest.items())]
 

@@ -69,6 +69,7 @@ class Organization:
     def __init__(self, first='2026-11-01', days=18, users=5, rows=4, busy=None, seed=4):
         self.name = 'Acme Corporation'
         self.users = [JOHN] + ['user%d@company.com' % n for n in range(1, users)]
+        self.archived = set()           # ids among the workspaces
         self.workspaces = {'wrkspc_%02d' % n: 'Workspace %d' % n for n in range(1, 4)}
         self.days = days_from(first, days)
         self.spent, self.charges = [], []
@@ -256,8 +257,10 @@ class AdminApi:
         """A page of the workspaces."""
         return self._listing(query, [
             {'id': key, 'type': 'workspace', 'name': name, 'display_color': '#6C5BB9',
-             'created_at': '2025-02-14T09:30:00Z', 'archived_at': None}
-            for key, name in sorted(self.organization.workspaces.items())])
+             'created_at': '2025-02-14T09:30:00Z',
+             'archived_at': '2026-11-02T10:00:00Z' if key in self.organization.archived else None}
+            for key, name in sorted(self.organization.workspaces.items())
+            if key not in self.organization.archived or query.get('include_archived') == 'true'])
 
     def _listing(self, query, items):
         """A page of a list, of which the next is named by its last id."""

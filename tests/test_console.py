@@ -599,7 +599,127 @@ def test_skew(date, skew):
     assert skew_of({'Date': date} if date else {}, NOW) == skew
 
 
+# --- Another process, the same store ---
+
+def test_who_one_is_is_not_another_ones_answer(server, desk, env):
+    """Of what the users' list says, another login name may make something else."""
+    organization = Organization()
+    AdminApi(server, organization)
+    env['USER'] = 'nobody'
+    first = desk(user='')
+    assert not first.poll().you
+    env['USER'] = 'john'
+    john = desk(user='', store=first.store, now=NOW + 60)
+    assert john.poll().you == JOHN
+    ann = next(user for user in organization.users if user.lower() != JOHN).lower()
+    write(env, {'oauthAccount': {'emailAddress': ann.title()}}, '.claude.json')
+    other = desk(user='', store=first.store, now=NOW + 70)
+    assert other.poll().you == ann
+    assert other.snapshot.console.value.own == organization.own(ann)
+
+
+def test_a_workspace_that_is_new_gets_its_name(server, desk):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk()
+    mine.poll()
+    organization.workspaces['wrkspc_77'] = 'Fresh'
+    organization.charge(organization.days[-1], '900', workspace='wrkspc_77')
+    names = []
+    for _ in range(31):
+        mine.now += 120
+        names += [[name for name, _, cents in mine.poll().by_workspace if cents == 900]]
+    assert names[0] == ['wrkspc_77'] and names[-1] == ['Fresh']
+    assert len(api.requests('workspaces')) == 2
+    other = desk(store=mine.store, now=mine.now + 1)
+    assert ('Fresh', 'USD', 900) in other.poll().by_workspace
+    assert len(api.requests('workspaces')) == 2
+
+
+def test_a_workspace_that_is_archived_has_its_name(server, desk):
+    organization = Organization()
+    organization.archived = set(sorted(organization.workspaces)[:1])
+    AdminApi(server, organization)
+    check_sums(desk().poll(), organization, organization.days)
+
+
+@pytest.mark.parametrize('off', [-1, 1])
+def test_another_process_whose_clock_is_as_wrong(server, desk, off):
+    """It does not ask for days to come, nor keeps for good what may still change."""
+    right = time.time() // DAY * DAY + off * DAY + DAY // 2
+    days = month_days(right)
+    organization = Organization(days[0], len(days) + 2)
+    api = AdminApi(server, organization, date=right)
+    first = desk(clock=time.time)
+    first.poll()
+    ahead = [0]
+    other = desk(clock=lambda: time.time() + ahead[0], store=first.store)
+    assert other.poll().through == days[-1] and len(api.requests('cost_report')) == 1
+    ahead[0] = 121
+    other.poll()
+    assert len(api.requests('cost_report')) == 2
+    asked = {request.query['starting_at'][0] for request in api.requests(DAY_PATH)}
+    assert asked == set(days)
+    final = other.poller.final
+    assert all(parse_time(day + 'T00:00Z') + 3 * DAY <= right + 200 for day in final)
+
+
+def test_a_month_has_ended_when_another_process_starts(server, desk):
+    """The reply of the old month is none to wait upon."""
+    organization = Organization('2026-11-28', 6)
+    AdminApi(server, organization)
+    first = desk(utc('2026-11-30 23:59:50'))
+    first.poll()
+    for later in (15, 20):
+        other = desk(utc('2026-11-30 23:59:50') + later, store=first.store)
+        console = other.poll()
+        assert not other.failure and console.month == '2026-12' and console.complete
+
+
+def test_what_was_stored_is_reckoned_by_its_own_time(server, desk):
+    organization = Organization()
+    api, first = AdminApi(server, organization), desk()
+    known = first.poll()
+    for word in ('me', 'users', 'workspaces', 'cost_report', 'claude_code'):
+        api.faults[word] = BROKEN
+    other = desk(now=NOW + 10 * DAY, store=first.store)
+    assert other.poll() == known and other.failure
+    assert other.snapshot.console.at == first.snapshot.console.at
+
+
 # --- Loading ---
+
+def test_without_any_report_there_is_nothing_to_show(server, desk):
+    api, mine = AdminApi(server, Organization()), desk()
+    for word in ('cost_report', 'claude_code'):
+        api.faults[word] = BROKEN
+    assert mine.poll() is None and mine.failure.code == 'server_error'
+
+
+def test_a_refused_report_is_missing_on_all_days_until_it_is_not(server, desk):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk()
+    api.faults['claude_code'] = error(403, 'This key may not read this')
+    for _ in range(3):
+        console = mine.poll()
+        assert [part for part, _ in console.problems] == organization.days
+        assert console.days_done == 0 and console.own is None
+        mine.now += 120
+    api.faults.clear()
+    check_sums(mine.poll(), organization, organization.days)
+    assert mine.snapshot.console.value.complete
+
+
+def test_a_429_halfway_leaves_the_numbers_of_the_last_whole_poll(server, desk):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk()
+    known, at = mine.poll(), mine.snapshot.console.at
+    organization.add(organization.days[-1], JOHN, '70000')
+    organization.charge(organization.days[-1], '70000')
+    mine.now += 120
+    api.faults[organization.days[-2]] = LIMITED
+    assert mine.poll() == known and mine.snapshot.console.at == at
+    assert mine.failure.code == 'rate_limited'
+
 
 def test_at_most_four_requests_at_a_time(server, desk):
     api = AdminApi(server, Organization())
@@ -637,21 +757,19 @@ def test_a_month_without_its_bill_is_not_complete():
 
 # --- Who am I ---
 
-@pytest.mark.parametrize('given, emails, name, expected', [
-    ('Ann@Corp.com', ['john@corp.com'], 'john', 'ann@corp.com'),
-    (' Ann@Corp.com ', [], '', 'ann@corp.com'), ('', [' ann@corp.com '], '', 'ann@corp.com'),
-    ('', ['John@Corp.com'], 'somebody', 'john@corp.com'),
-    ('', ['ann@corp.com', 'John@corp.com'], 'john', 'john@corp.com'),
-    ('', ['ann@corp.com', 'john@corp.com'], 'JOHN', 'john@corp.com'),
-    ('', ['john@a.com', 'john@b.com'], 'john', ''),
-    ('', ['ann@corp.com', 'johnny@corp.com', 'john.doe@corp.com'], 'john', ''),
-    ('', ['ann@corp.com', 'jo@corp.com'], 'john', ''),
-    ('', ['ann@corp.com', 'john@corp.com'], '', ''),
-    ('', ['', 'ann@corp.com'], '', 'ann@corp.com'),
-    ('', [], 'john', ''),
+@pytest.mark.parametrize('emails, name, expected', [
+    ([' ann@corp.com '], '', 'ann@corp.com'), (['John@Corp.com'], 'somebody', 'john@corp.com'),
+    (['ann@corp.com', 'John@corp.com'], 'john', 'john@corp.com'),
+    (['ann@corp.com', 'john@corp.com'], 'JOHN', 'john@corp.com'),
+    (['john@a.com', 'john@b.com'], 'john', ''),
+    (['ann@corp.com', 'johnny@corp.com', 'john.doe@corp.com'], 'john', ''),
+    (['ann@corp.com', 'jo@corp.com'], 'john', ''),
+    (['ann@corp.com', 'john@corp.com'], '', ''),
+    (['', 'ann@corp.com'], '', 'ann@corp.com'),
+    ([], 'john', ''),
 ])
-def test_who_am_i(given, emails, name, expected):
-    assert who_am_i(given, emails, name) == expected
+def test_who_am_i(emails, name, expected):
+    assert who_am_i(emails, name) == expected
 
 
 @pytest.mark.parametrize('user, profile, identity, name, expected', [
@@ -712,6 +830,14 @@ def test_detect_mode(env, document, in_env, mode):
 def test_a_login_of_the_environment_counts(env):
     env['CLAUDE_CODE_OAUTH_TOKEN'] = captures.TOKEN
     assert detect_mode(env, NOW) == 'code'
+
+
+@pytest.mark.parametrize('key, mode', [(KEY, 'console'), (' ', 'code')])
+def test_a_broken_file_does_not_hide_a_key_of_the_environment(env, key, mode):
+    with open(os.path.join(env['CLAUDE_CONFIG_DIR'], '.credentials.json'), 'w') as file:
+        file.write('{"claudeAi')
+    env['ANTHROPIC_ADMIN_API_KEY'] = key
+    assert detect_mode(env, NOW) == mode
 
 
 @pytest.mark.parametrize('document, in_env, key', [
@@ -781,6 +907,7 @@ def daily(*cents):
     (daily(*[0] * 7 + [-2400] * 7), '2026-11-15 00:00:00', -50, -36000, -55200),
 ])
 def test_projection(by_day, now, rate, projected, other):
+    by_day = dict({day: Decimal(0) for day in month_days(utc(now))}, **by_day)
     found = project(by_day, utc(now))
     if rate is None:
         assert found is None
@@ -790,6 +917,8 @@ def test_projection(by_day, now, rate, projected, other):
     assert (found.other is None) == (other is None)
     if other is not None:
         assert abs(found.other - other) < Decimal('1e-9')
+        del by_day['2026-11-12']
+        assert project(by_day, utc(now)).other is None, 'a day of the last week is not known'
 
 
 @pytest.mark.parametrize('now', ['2026-11-01 00:00:00', '2026-11-01 23:59:59',

@@ -1,6 +1,8 @@
 """Console mode on the screen: its laws, its picture, and how it lives in a terminal."""
 import re
 import threading
+import time
+from decimal import Decimal
 
 import pytest
 
@@ -9,7 +11,7 @@ from admin import JOHN, KEY, AdminApi, Organization, days_from, error
 from claude_usage import (ACTIONS, CONSOLE_ERRORS, DAY, HINT, HOUR, MINUTE, MODES, ROLES, Failure,
                           Frame, Known, Snapshot, Ui, clean, compose, next_change,
                           parse_claude_code, parse_cost_report, parse_time, press, reckon_console,
-                          width_of)
+                          top, width_of)
 from samples import HOSTILE, NORMAL
 from server import Reply
 from terminal import COMMAND, Terminal
@@ -291,6 +293,53 @@ def test_problems_that_are_alike_are_told_once():
 def test_a_problem_names_its_days(parts, words):
     console = month(ACME, problems=dict.fromkeys(parts, BROKEN))
     assert '⚠ %s: Server error 500, ' % words in shown(known(console), (80, 24), CONSOLE, NOW)
+
+
+@pytest.mark.parametrize('size', [(30, 10), (47, 20), (60, 10), (80, 24)])
+def test_what_is_missing_is_told_at_every_usual_size(size):
+    """A day of one's own cost, and that the bill is of an earlier poll."""
+    told = shown(known(month(MIXED, done=17, problems={'2026-11-18': BROKEN})), size, CONSOLE, NOW)
+    own = next(row for row in told.split('\n') if 'EUR 3.11' in row or 'EUR 3.10' in row)
+    assert 'partial' in own or '⚠' in own
+    assert '⚠ Nov 18: ' in told
+    told = shown(known(month(ACME, problems={'': BROKEN})), size, CONSOLE, NOW)
+    assert re.search(r'(Org|Organization): \$2,741\.35.* ⚠', told) and '⚠ Organization: ' in told
+
+
+def test_no_projection_while_days_are_unknown():
+    console = month(ACME, done=7, problems={'2026-11-18': BROKEN})
+    assert 'rojected' not in shown(known(console, wait=None), (80, 24), CONSOLE, NOW)
+
+
+def test_no_projection_of_dollars_without_any():
+    other = Organization(rows=0)
+    other.add('2026-11-03', JOHN, '9000', 'EUR')
+    told = shown(known(month(other)), (80, 24), CONSOLE, NOW)
+    assert 'EUR 90.00' in told and 'rojected' not in told
+
+
+def test_the_projection_adds_up():
+    """What is shown: cost so far and the rest are the end, to the cent."""
+    for cents in range(1000, 1300, 7):
+        told = shown(known(month(acme((cents,) * 18))), (80, 24), CONSOLE, NOW)
+        own, end, more = (Decimal(re.search(pattern + r'\$([\d.,]+\d)', told).group(1))
+                          for pattern in ('Usage: ', 'month: ', r'\(\+'))
+        assert own + more == end
+
+
+def test_by_workspace_is_whole_where_the_days_are_missing():
+    console = month(ACME, done=0, problems=dict.fromkeys(ACME.days, FORBIDDEN))
+    rows = shown(known(console), (80, 40), CONSOLE._replace(panel=1), NOW)
+    assert 'By workspace ' in rows and 'partial' not in rows
+
+
+def test_the_top_of_many_users():
+    """In time that grows with their number, not with its square."""
+    rows = [('user%05d@x.com' % n, 'USD', Decimal(20000 - n)) for n in range(20000)]
+    began = time.perf_counter()
+    assert top(rows) == rows[:10] + [('19990 others', 'USD', sum(
+        cents for _, _, cents in rows[10:]))]
+    assert time.perf_counter() - began < 2
 
 
 def test_the_range_stands_in_a_row_of_its_own():
