@@ -296,6 +296,13 @@ def load_sqlite3():
     return sqlite3
 
 
+@functools.lru_cache(maxsize=None)
+def load_decimal():
+    """decimal, which only the Console needs. Kept, for an import statement costs each row."""
+    import decimal
+    return decimal
+
+
 def parse_time(value):
     """Epoch seconds of an ISO-8601 text (UTC where it names no offset) or an epoch number.
 
@@ -438,7 +445,7 @@ def width_of(line):
     return sum(cells(span.text) for span in line)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16384)     # an organization has many names, told again at each poll
 def clean(text, most=TEXT_MOST):
     """Text from outside as one line that is safe on a terminal, of at most `most` characters.
 
@@ -743,6 +750,7 @@ class Snapshot(NamedTuple):
     pace_maker: Known = Known()     # PaceMaker, None where it is not installed
     console: Known = Known()    # Console
     store: Known = Known()      # why nothing is shared with other monitors, None where it is
+    modes: Known = Known()      # those of MODES that there are credentials for
 
 
 def absorb(snapshot, reading):
@@ -1198,13 +1206,13 @@ def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, 
 
 def parse_cents(amount):
     """An amount of cents, a number or a text, as an exact Decimal; null is nothing."""
-    from decimal import Decimal, InvalidOperation
-    if type(amount) is Decimal and amount.is_finite() and amount.adjusted() < 15:
+    decimal = load_decimal()
+    if type(amount) is decimal.Decimal and amount.is_finite() and amount.adjusted() < 15:
         return amount
     try:
-        cents = Decimal(amount or 0) if not isinstance(amount, bool) else Decimal('nan')
-    except (InvalidOperation, TypeError, ValueError):
-        cents = Decimal('nan')
+        cents = decimal.Decimal('nan' if isinstance(amount, bool) else amount or 0)
+    except (decimal.InvalidOperation, TypeError, ValueError):
+        cents = decimal.Decimal('nan')
     if not cents.is_finite() or cents.adjusted() >= 15:
         raise SourceError('bad_reply', 'an amount is no number')
     return cents
@@ -1232,9 +1240,7 @@ def parse_claude_code(rows):
     day = DayCosts({}, {})
     for row in rows:
         actor = mapping(row.get('actor'), 'actor')
-        key = text(actor.get('api_key_name'))
-        name = (text(actor.get('email_address')).lower() or 'API key ' * ('@' in key) + key
-                or text(actor.get('type')) or 'unknown')
+        name = text(actor.get('email_address')).lower() or actor_name(actor)
         models = row.get('model_breakdown') or ()
         if not isinstance(models, (list, tuple)):
             raise SourceError('bad_reply', 'model_breakdown is no list')
@@ -1243,6 +1249,12 @@ def parse_claude_code(rows):
             add(model.get('estimated_cost'), (day.by_user, name),
                 (day.by_model, text(model.get('model')) or 'unknown'))
     return day
+
+
+def actor_name(actor):
+    """The name of an actor without an address; that of a key must not look like an address."""
+    key = text(actor.get('api_key_name'))
+    return 'API key ' * ('@' in key) + key or text(actor.get('type')) or 'unknown'
 
 
 def parse_cost_report(rows):
@@ -2100,6 +2112,7 @@ def parse_keychain(secret):
 
 
 LOGIN_STORES = (login_in_file,) + ((login_in_keychain,) if MACOS else ())
+NO_LOGIN = ('no_credentials', 'logged_out')
 # Of several stores that fail, the failure that says most.
 LOGIN_FAILURES = ('token_expired', 'malformed', 'locked', 'logged_out', 'no_credentials')
 
@@ -2120,7 +2133,7 @@ def read_login(env, now, stores=LOGIN_STORES):
         except SourceError as error:
             failures.append(error.failure)
     failure = min(failures, key=lambda failure: LOGIN_FAILURES.index(failure.code))
-    if env.get('CLAUDE_CODE_OAUTH_TOKEN') and failure.code in ('logged_out', 'no_credentials'):
+    if env.get('CLAUDE_CODE_OAUTH_TOKEN') and failure.code in NO_LOGIN:
         token = env['CLAUDE_CODE_OAUTH_TOKEN'].strip()
         return parse_login({'claudeAiOauth': {'accessToken': token}})
     raise SourceError(*failure)
@@ -2187,12 +2200,17 @@ def has_credentials(mode, env, now):
     return has_login(env, now) if mode == 'code' else has_admin_key(env)
 
 
+def modes_with_credentials(env, now):
+    """Those of MODES that there are credentials for."""
+    return tuple(mode for mode in MODES if has_credentials(mode, env, now))
+
+
 def has_login(env, now):
     """Whether there is a Claude Code login, expired or not."""
     try:
         read_login(env, now)
     except SourceError as error:
-        return error.failure.code not in ('no_credentials', 'logged_out')
+        return error.failure.code not in NO_LOGIN
     return True
 
 
@@ -3609,6 +3627,9 @@ class CodePoller(SharedPoller):
             self.login, self.failure = None, error.failure
         else:
             self.tell_change('login', self.login.account, None)
+        has_login = not self.failure or self.failure.code not in NO_LOGIN
+        self.tell_change('modes', ('code',) * has_login + ('console',) * has_admin_key(self.env),
+                         None)
 
     def look(self):
         stamp = file_stamp(config_path(self.env, '.claude.json'))
@@ -3776,6 +3797,7 @@ class ConsolePoller(SharedPoller):
         paces = {'console': Pace(interval, interval)} if interval else PACES
         super().__init__(inbox, clock, store, paces)
         self.url, self.env, self.user = url, env, user
+        self.login_stamp = ''       # of the credentials file; '': not looked at yet
 
     def key(self):
         key = fingerprint(self.admin.key) if self.admin else ''
@@ -3799,6 +3821,10 @@ class ConsolePoller(SharedPoller):
         import gc
         gc.set_threshold(50000)             # a report has many rows, and none of them cycles
         decimal.getcontext().prec = 60      # of this thread: sums stay exact
+        stamp = file_stamp(config_path(self.env, '.credentials.json'))
+        if stamp != self.login_stamp:
+            self.login_stamp = stamp
+            self.tell('modes', modes_with_credentials(self.env, self.clock()))
         if not self.find_key():
             return WATCH_SECONDS
         self.recall()
@@ -5351,7 +5377,7 @@ NEEDS = {'code': 'Claude Code login', 'console': 'Admin API key'}
 
 def switch_mode(ui, snapshot, frame, now):
     """Show the other mode, where there are credentials for both."""
-    others = [mode for mode in ui.modes if mode != ui.mode]
+    others = [mode for mode in snapshot.modes.value or ui.modes if mode != ui.mode]
     if others:
         return ui._replace(mode=others[0], panel=0, scroll=0, help=False)
     missing = NEEDS['code' if ui.mode == 'console' else 'console']
@@ -6053,8 +6079,7 @@ def show(options):
     elif options.api_url.rstrip('/') != API_URL:
         origin = parse_url(options.api_url).place
     plain = options.ascii or not unicode_terminal()
-    modes = tuple(each for each in MODES if options.demo or each == mode
-                  or has_credentials(each, os.environ, time.time()))
+    modes = MODES if options.demo else modes_with_credentials(os.environ, time.time())
     inbox, ui = queue.Queue(), Ui(
         origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain,
         interval=options.interval)

@@ -428,6 +428,13 @@ def test_m_says_where_only_one_mode_exists(mode):
     assert ui.mode == mode and ui.notice[0] == 'There is no %s.' % missing
 
 
+def test_m_knows_of_credentials_that_came_later():
+    snapshot = NORMAL._replace(modes=Known(MODES, NOW))
+    assert press(Ui(mode='code', modes=('code',)), 'm', snapshot, Frame([]), NOW).mode == 'console'
+    snapshot = NORMAL._replace(modes=Known(('code',), NOW))
+    assert press(Ui(mode='code', modes=MODES), 'm', snapshot, Frame([]), NOW).mode == 'code'
+
+
 @pytest.mark.parametrize('name, told', [
     ('full', 'Refreshing.'), ('rate limited', '14:35:1'), ('waiting', 'Already asking.'),
     ('loading', 'Already asking.'), ('no key', CONSOLE_ERRORS['no_credentials'][0])])

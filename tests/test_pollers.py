@@ -9,8 +9,8 @@ import pytest
 
 import captures
 from captures import CLAUDE_JSON, CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import (DAY, HOUR, JITTER, MINUTE, Api, CodePoller, DemoPoller, Poller, Snapshot,
-                          Store, Ui, account_of, clock_text, compose, drain, has_numbers,
+from claude_usage import (DAY, HOUR, JITTER, MINUTE, MODES, Api, CodePoller, DemoPoller, Poller,
+                          Snapshot, Store, Ui, account_of, clock_text, compose, drain, has_numbers,
                           pace_status, usage_of)
 from server import Reply
 
@@ -221,12 +221,12 @@ def test_what_is_told(world):
     start = world.now
     world.once()
     assert [(reading.source, reading.failure) for reading in world.told] == [
-        ('identity', None), ('login', None), ('usage', None), ('profile', None)]
+        ('identity', None), ('login', None), ('modes', None), ('usage', None), ('profile', None)]
     usage = world.snapshot.usage
     assert (usage.at, usage.next_at - start, usage.free_at) == (start, nearly(30), 0)
     assert account_of(world.snapshot).name == 'Jane Doe'
     world.once()
-    assert len(world.told) == 4, 'nothing new, nothing told'
+    assert len(world.told) == 5, 'nothing new, nothing told'
 
 
 # --- 429 ---
@@ -398,10 +398,23 @@ def test_no_login_is_looked_for_until_there_is_one(world):
     world.log_out()
     world.pass_time(MINUTE)
     assert (world.server.requests, world.failure) == ([], 'logged_out')
-    assert len(world.told) == 1, 'the same reason is told once'
+    assert [reading.source for reading in world.told] == ['modes', 'login'], 'each once'
     world.log_in()
     world.once()
     assert world.failure is None and len(world.times) == 1
+
+
+def test_a_key_that_appears_makes_another_mode(world):
+    """For `m` finds it then."""
+    world.once()
+    assert world.snapshot.modes.value == ('code',)
+    world.write('.credentials.json', dict(
+        CREDENTIALS, anthropicConsole={'adminApiKey': 'sk-ant-admin01-SECRET'}))
+    world.pass_time(6)
+    assert world.snapshot.modes.value == MODES
+    world.log_out()
+    world.pass_time(6)
+    assert world.snapshot.modes.value == ()
 
 
 SOMEBODY_ELSE = {'account': {'uuid': 'b', 'full_name': 'Bob'}}
