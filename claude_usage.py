@@ -222,8 +222,9 @@ AGENT_TABLES = {
     'agents': ('last_seen agent_id session_id role subagent_type workspace_root start_time '
                'ended_at', 'WHERE last_seen > :day ORDER BY rowid'),
     # Of those that are not known yet, or all where the table has begun anew.
-    'agent_actions': ('id agent_id tool_name', 'WHERE id > CASE WHEN :seen > (SELECT max(id) FROM '
-                      'agent_actions) THEN 0 ELSE :seen END ORDER BY id DESC LIMIT 5000'),
+    'agent_actions': ('id agent_id tool_name', "WHERE typeof(id) = 'integer' AND id > CASE WHEN "
+                      ':seen > (SELECT max(id) FROM agent_actions) THEN 0 ELSE :seen END '
+                      'ORDER BY id DESC LIMIT 5000'),
 }
 ACTIVITY_SECONDS = 10
 AGENT_LIVE, AGENT_BUSY, AGENT_ENDED = 20 * MINUTE, 3 * MINUTE, MINUTE   # since seen, seen, ended
@@ -698,7 +699,7 @@ class Console(NamedTuple):
     you: str                        # your address; '' if it is not known
     own: Optional[dict]             # currency -> your Claude Code cost
     total: Optional[dict]           # currency -> the organization's cost; None: not accessible
-    projection: Optional[Projection]    # None on a month's first day
+    projection: Optional[Projection]    # None on a month's first day, and while it is loading
     by_day: tuple                   # (day, cents or None), yours or else the organization's
     by_user: tuple                  # (name, currency, cents), the largest first
     by_model: tuple
@@ -1992,9 +1993,11 @@ def reckon_console(organization, you, days, costs, workspaces, problems, now):
     own = by_currency(by_user, you) if you and days else None
     total = by_currency(costs[0]) if costs else None
     by_day, sums = (of_you, own) if you else (of_all, total)
+    unknown = set(wanted) - set(days) - set(problems)
     return Console(
         organization, utc_day(now)[:7], utc_day(now), you, own, total,
-        project(by_day, now) if sums is not None and ('USD' in sums or not sums) else None,
+        project(by_day, now) if not unknown and sums is not None and (
+            'USD' in sums or not sums) else None,
         tuple((day, by_day.get(day)) for day in wanted),
         ranked(by_user), ranked(summed(day.by_model for day in days.values())),
         ranked(costs[1], names) if costs else (), len(set(days) - set(problems)), len(wanted),
@@ -2752,14 +2755,14 @@ class Store:
             key = attempt.source, account
             end_lease(db, *key, lease)
             db.execute('INSERT INTO attempts SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS '
-                       '(SELECT 1 FROM attempts WHERE source = ? AND token = ? AND at = ?)',
-                       (account,) + attempt + attempt[:3])
+                       '(SELECT 1 FROM attempts WHERE account = ? AND source = ? AND token = ? '
+                       'AND at = ?)', (account,) + attempt + (account,) + attempt[:3])
             db.execute('DELETE FROM attempts WHERE source = ? AND account = ? AND rowid NOT IN '
                        '(SELECT rowid FROM attempts WHERE source = ? AND account = ? '
                        'ORDER BY at DESC LIMIT ?)', key + key + (ATTEMPTS_MOST,))
             if body is not None:        # it may have had to wait, and be overtaken
                 db.execute('INSERT OR REPLACE INTO replies SELECT ?, ?, ?, ? WHERE NOT EXISTS '
-                           '(SELECT 1 FROM replies WHERE source = ? AND account = ? AND at > ?)',
+                           '(SELECT 1 FROM replies WHERE source = ? AND account = ? AND at >= ?)',
                            key + (attempt.at, body) + key + (attempt.at,))
             add_samples(db, account, limits, attempt.at)
         self.use(work, now, 'data')
@@ -3416,7 +3419,8 @@ class SharedPoller(Poller):
         """
         there = {attempt[:3] for attempt in attempts}.union(
             args[0][:3] for method, _, *args in self.unsettled if method == self.store.settle)
-        known = [attempt for attempt in self.history if attempt.at <= self.clock()]
+        known = [attempt for attempt in self.history if attempt.at <= self.clock()
+                 and (attempt.code != 'rate_limited' or attempt.token == self.key()[1])]
         blocked = [attempt for attempt in known if attempt.code == 'rate_limited']
         lost = [attempt for attempt in joined(known[-BUDGET:], blocked[-1:])
                 if attempt.token and was_sent(attempt) and attempt[:3] not in there]
@@ -3892,7 +3896,9 @@ class ConsolePoller(SharedPoller):
         self.days.update(month.days)
         self.tried.update(month.days)
         self.costs = month.costs
-        self.values['console'] = at, self.reckon(month.problems, month.at)
+        console = self.reckon(month.problems, month.at)
+        if not console.has_unknown_days or self.failure_of('console'):
+            self.values['console'] = at, console        # else its days got lost: to be asked anew
 
     def take_names(self, names):
         """Take the Names that another monitor has asked for, if any. What they say of who one is
@@ -3911,41 +3917,52 @@ class ConsolePoller(SharedPoller):
             self.tried = set()
 
     def recall_days(self):
-        """Take the days of this month that were stored for good."""
+        """Take the days of this month that were stored for good; those that the store has."""
         stored = self.share(self.store.days, self.key()[0], self.month)[0] or {}
-        for day, body in stored.items():
-            costs = parse_stored(body, unpacked_day)
-            if costs and day not in self.final:
+        for day in set(stored) - self.final:
+            costs = parse_stored(stored[day], unpacked_day)
+            if costs:
                 self.days[day] = costs
                 self.final.add(day)
+        return set(stored)
+
+    def store_again(self, attempts):
+        place, is_lost = len(self.unsettled), super().store_again(attempts)
+        if is_lost and self.final:          # before the reply, which is nothing without them
+            self.unsettled.insert(place, (self.store.keep_days, self.key()[0],
+                                          self.packed_days(self.final)))
+        return is_lost
 
     def load(self, problems):
         """The Console now. The Failure of a part goes to `problems`; SourceError if all fails."""
-        if not self.is_named or self.lacks_names():
+        if not self.is_named:
             self.names = self.ask_names()
+        elif self.lacks_names():
+            self.renew_names()
         now = self.clock() + self.skew
         self.begin_month(utc_day(now)[:7])
         self.recall_days()
         todo = [day for day in days_of_month(now) if day not in self.final]
         asked = todo[-1:] if self.refusal else todo     # enough to see whether the key may now
-        problems.update((day, self.refusal) for day in todo if day not in asked)
-        came = self.load_parts(asked, problems, now)
-        if self.refusal and asked[0] not in problems:
-            self.refusal = None
-            problems.clear()
-            return self.load(problems)
-        refused = [problems[day] for day in todo if day in problems
-                   and problems[day].code.startswith('forbidden')]
-        self.refusal = refused[0] if len(refused) == len(todo) else None
+        came, found = self.load_parts(asked, now)
         if not came:
-            raise SourceError(*next(iter(problems.values())))
+            raise SourceError(*min(found.values(), key=lambda one: one.code not in CONSOLE_GRAVE))
+        if self.refusal and asked[0] not in found:
+            self.refusal = None
+            return self.load(problems)
+        refused = [found[day] for day in asked if day in found
+                   and found[day].code.startswith('forbidden')]
+        if len(refused) == len(asked):
+            self.refusal = refused[0]
+        problems.update(found)
+        problems.update((day, self.refusal) for day in todo if day not in asked)
         self.keep_days(todo)
         return self.reckon(problems, now)
 
-    def load_parts(self, days, problems, now):
+    def load_parts(self, days, now):
         """Load the cost report and these days, and tell what has come while it is the first time.
-        Whether anything came."""
-        is_first, came, parts = not self.tried.issuperset(days), False, [''] + days
+        (whether anything came, {part: Failure})."""
+        is_first, came, parts, problems = not self.tried.issuperset(days), False, [''] + days, {}
         for index, rows, failure in self.admin.each(month_reports(days, now)):
             part = parts[index]
             try:
@@ -3959,7 +3976,7 @@ class ConsolePoller(SharedPoller):
                 self.tell('console', self.reckon(problems, now))
             self.hold()
         self.learn_skew()
-        return came
+        return came, problems
 
     def learn_skew(self):
         """Take the service's clock from its last reply."""
@@ -3978,15 +3995,19 @@ class ConsolePoller(SharedPoller):
             longer = self.share(self.store.renew, 'console', self.key()[0], lease)[0]
             self.leases['console'] = longer or lease
 
-    def keep_days(self, days):
-        """Keep and store the days among these that can no longer change."""
+    def keep_days(self, asked):
+        """Keep the days that can no longer change; store those of them that were asked for, and
+        what else the store lacks."""
         now = self.clock() + self.skew
-        self.final.update(day for day in days if day in self.days
-                          and parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now)
-        bodies = {day: json.dumps(list(map(packed_table, self.days[day])))
-                  for day in days if day in self.final}
-        if bodies:
-            self.share(self.store.keep_days, self.key()[0], bodies)
+        self.final.update(day for day in self.days
+                          if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now)
+        lacking = self.final - (self.recall_days() - set(asked))
+        if lacking:
+            self.share(self.store.keep_days, self.key()[0], self.packed_days(lacking))
+
+    def packed_days(self, days):
+        """{day: body} of these days, as they are stored."""
+        return {day: json.dumps(list(map(packed_table, self.days[day]))) for day in days}
 
     def add(self, day, rows, failure):
         """Note the rows of a day's report, or of the cost report where there is no day.
@@ -4015,25 +4036,42 @@ class ConsolePoller(SharedPoller):
                       None, None)
 
     def ask_names(self):
-        """The Names, as far as the key may read them."""
+        """The Names, as far as the key may read them; else what was known of them before."""
         self.is_named, self.is_nameless, self.asked_names = True, False, True
-        me = self.allowed(self.admin.get, 'me') or {}
-        users = () if self.own_email() else self.allowed(self.admin.pages, 'users',
-                                                         limit=PAGE_ROWS) or ()
-        workspaces = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS,
-                                  include_archived='true') or ()
+        old, self.email = self.names or Names(), self.read_email(may_ask=True)
+        organization, _, you, workspaces, _ = old
+        name = None if self.email else login_name(self.env)
+        me = self.allowed(self.admin.get, 'me')
+        if me is not None:
+            organization = text(mapping(me, 'organization').get('name'))
+        users = None if self.email else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
+        if users is not None or name != old.login_name:
+            you = who_am_i([text(row.get('email')) for row in users or ()], name or '')
+        rows = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS,
+                            include_archived='true')
+        if rows is not None:
+            workspaces = {text(row.get('id')): text(row.get('name')) for row in rows}
         self.learn_skew()
-        name = None if self.own_email() else login_name(self.env)
-        return Names(text(mapping(me, 'organization').get('name')), name,
-                     who_am_i([text(row.get('email')) for row in users], name or ''),
-                     {text(row.get('id')): text(row.get('name')) for row in workspaces},
-                     self.clock())
+        return Names(organization, name, you, workspaces, self.clock())
+
+    def renew_names(self):
+        """Look for names that are new. What fails of it, once known, stays as it was."""
+        try:
+            self.names = self.ask_names()
+        except SourceError as error:
+            if error.failure.code in CONSOLE_GRAVE:
+                raise
+        self.names, self.is_named = self.names._replace(at=self.clock()), True
 
     def own_email(self):
         """One's address by --user, else by Claude Code's login; '' if they do not tell it."""
         if self.email is None:
-            self.email = (self.user.strip() or self.login_email()).lower()
+            self.email = self.read_email(may_ask=False)
         return self.email
+
+    def read_email(self, may_ask):
+        """The same, anew; where nobody has it yet the service may be asked for the profile."""
+        return (self.user.strip() or self.login_email(may_ask)).lower()
 
     def allowed(self, read, path, **query):
         """What `read` gives, None where the key may not or the reply is odd: the costs do
@@ -4046,13 +4084,13 @@ class ConsolePoller(SharedPoller):
                 raise
             return None
 
-    def login_email(self):
+    def login_email(self, may_ask):
         """The address of Claude Code's login: its profile's, else its identity's; or ''."""
         identity = known_identity(self.env)
-        return self.profile_email(account_key(identity, self.env)) or (
+        return self.profile_email(account_key(identity, self.env), may_ask) or (
             identity.email if identity else '')
 
-    def profile_email(self, account):
+    def profile_email(self, account, may_ask):
         """The address in the profile of Claude Code's login, if that is stored or can be had."""
         try:
             token = read_login(self.env, self.clock()).token
@@ -4062,7 +4100,7 @@ class ConsolePoller(SharedPoller):
             {}, ())
         profile = 'profile' in replies and parse_stored(replies['profile'][1], parse_profile)
         plan = next_poll(attempts, 'profile', fingerprint(token), PACES['profile'], self.clock())
-        if profile or plan.free_at > self.clock():
+        if profile or not may_ask or plan.next_at > self.clock():
             return profile.email if profile else ''
         document = failure = None
         try:
@@ -4767,7 +4805,7 @@ def outlook_rows(console, inner):
     """The rows of where the month will end, and of its days."""
     cents = [cents for _, cents in console.by_day]
     known = [amount for amount in cents if amount is not None]
-    if console.projection and not console.has_unknown_days:
+    if console.projection:
         yield from projection_rows(console.projection, sum(known), console, inner)
     elif not console.has_unknown_days and console.through.endswith('-01'):
         yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',

@@ -686,6 +686,88 @@ def test_what_was_stored_is_reckoned_by_its_own_time(server, desk):
     assert other.snapshot.console.at == first.snapshot.console.at
 
 
+def test_the_whole_month_outlives_the_file(server, desk):
+    """The days that no longer change are stored anew with the rest."""
+    organization = Organization()
+    api, first = AdminApi(server, organization), desk()
+    for happen in (lambda: None, lambda: os.remove(first.store.path), lambda: None):
+        first.poll()
+        happen()
+        first.now += 4
+    asked = len(api.requests())
+    other = desk(now=first.now + 1, store=first.store)
+    check_sums(other.poll(), organization, organization.days)
+    assert len(api.requests()) == asked and other.snapshot.console.value.complete
+
+
+def test_a_stored_reply_without_its_days_is_not_the_month(server, desk):
+    organization = Organization()
+    AdminApi(server, organization)
+    first = desk()
+    first.poll()
+    first.store.use(lambda db: db.execute('DELETE FROM days'), NOW, 'data')
+    other = desk(now=NOW + 1, store=first.store)
+    check_sums(other.poll(), organization, organization.days)
+    assert other.snapshot.console.value.complete
+    third = desk(now=NOW + 2, store=first.store)
+    check_sums(third.poll(), organization, organization.days)
+
+
+def test_a_429_is_not_taken_for_an_older_refusal(server, desk):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk()
+    api.faults['claude_code'] = error(403, 'This key may not read this')
+    mine.poll()
+    mine.now += 120
+    for word in ('claude_code', 'cost_report'):
+        api.faults[word] = error(429, 'Slow down', **{'Retry-After': '900'})
+    mine.poll()
+    assert mine.failure.code == 'rate_limited'
+    assert mine.snapshot.console.next_at == mine.now + 900
+    asked = len(api.requests(DAY_PATH))
+    api.faults['claude_code'] = error(403, 'This key may not read this')
+    del api.faults['cost_report']
+    mine.now += 900
+    mine.poll()
+    assert len(api.requests(DAY_PATH)) == asked + 1, 'it is still known to be refused'
+
+
+CUT_OFF = Reply(cut=5, body={'data': []})
+
+
+@pytest.mark.parametrize('fault, requests', [(BROKEN, 2), (CUT_OFF, 1), (error(403, 'No'), 2)])
+def test_a_look_for_new_names_that_fails_keeps_the_old(server, desk, fault, requests):
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk(user='')
+    mine.poller.env['USER'] = 'john'
+    known = mine.poll()
+    organization.charge(organization.days[-1], '900', workspace='wrkspc_77')
+    mine.now += HOUR
+    mine.poll()
+    for word in ('me', 'users', 'workspaces'):
+        api.faults[word] = fault
+    for _ in range(2):
+        mine.now += 120
+        console = mine.poll()
+        assert (console.organization, console.you) == (known.organization, JOHN)
+        assert {name for name, _, _ in known.by_workspace} < {
+            name for name, _, _ in console.by_workspace}
+        assert console.complete and not mine.failure
+    assert len(api.requests('workspaces')) == requests, 'seldom'
+
+
+def test_who_takes_stored_numbers_asks_for_no_profile(server, desk, env):
+    """Who polls may, once, if it has failed not for as long as that takes to pass."""
+    AdminApi(server, Organization())
+    write(env, LOGIN)
+    server.answer('/api/oauth/profile', BROKEN)
+    first = desk(user='')
+    first.poll()
+    for _ in range(5):
+        desk(user='', now=NOW + 1, store=first.store).poll()
+    assert len(server.wait_for(1, '/api/oauth/profile')) == 1
+
+
 # --- Loading ---
 
 def test_without_any_report_there_is_nothing_to_show(server, desk):

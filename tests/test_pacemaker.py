@@ -191,6 +191,19 @@ def test_an_agent_keeps_its_tools_while_others_are_busy(pace):
     assert tools(look) == {'new': ('Glob', 'Grep')}
 
 
+def test_actions_whose_ids_are_no_numbers_are_none(pace):
+    os.remove(pace.path('session_registry.db'))
+    pace.closed('session_registry.db', REGISTRY + OTHER_COLUMNS.format(
+        'agent_actions', 'id, agent_id, tool_name'), [('agent_actions', [
+            {'id': number, 'agent_id': 'a', 'tool_name': tool}
+            for number, tool in ((1, 'Read'), ('x', 'Odd'), (2, 'Edit'), (None, 'Odd'))])])
+    pace.insert('agents', AGENT)
+    look = Look(pace.folder)
+    for _ in range(2):
+        assert look.value().agents[0].tools == ('Edit', 'Read')
+        os.utime(pace.path('config.json'), (NOW, NOW))
+
+
 def test_of_one_second_the_last_row_counts(pace):
     """Times of whole seconds are equal now and then."""
     for delay in (0, 45):

@@ -205,7 +205,7 @@ def test_a_console_that_is_ended_gives_its_request_back(begin, service, home):
     assert ends(child)[0] == 130
     store = Store(str(home / '.claude-usage'))
     assert rows(store, 'SELECT * FROM leases') == []
-    assert rows(store, 'SELECT source, code FROM attempts') == [('console', 'lost')]
+    assert ('console', 'lost') in rows(store, 'SELECT source, code FROM attempts')
 
 
 # --- bad luck ---

@@ -681,6 +681,21 @@ def test_what_is_known_outlives_the_file(world, happen, first):
         assert late.failure == 'rate_limited'
 
 
+def test_an_identity_that_comes_later_is_stored_once(world):
+    """The account has another key then; what is known is stored by that as well, and no more."""
+    identity = world.folder / '.claude.json'
+    text = identity.read_text()
+    identity.unlink()
+    monitors = [Monitor(world), Monitor(world)]
+    together(monitors, 5)
+    identity.write_text(text)
+    together(monitors, 8)
+    before = rows(world.store, 'SELECT * FROM attempts'), bytes_of(world.store.folder)
+    together(monitors, 10)
+    assert (rows(world.store, 'SELECT * FROM attempts'), bytes_of(world.store.folder)) == before
+    assert len(world.times) == 1
+
+
 @pytest.mark.parametrize('statement', [
     'DELETE FROM replies', "UPDATE replies SET body = '{'", "DELETE FROM replies WHERE at > 0"])
 def test_a_reply_that_nobody_has_is_asked_for_again(world, statement):
@@ -1587,7 +1602,7 @@ def test_the_console_leaves_a_blocked_token_alone(world, env):
     before = len([request for request in world.server.requests if request.path == PROFILE])
     poller = ConsolePoller(queue.Queue(), lambda: world.now, world.server.url, dict(
         env, CLAUDE_CONFIG_DIR=str(world.folder)), Store(str(world.store.folder)))
-    poller.login_email()
+    poller.login_email(may_ask=True)
     assert len([request for request in world.server.requests
                 if request.path == PROFILE]) == before
 
