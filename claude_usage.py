@@ -3947,7 +3947,7 @@ class ConsolePoller(SharedPoller):
         came, found = self.load_parts(asked, now)
         if not came:
             raise SourceError(*min(found.values(), key=lambda one: one.code not in CONSOLE_GRAVE))
-        if self.refusal and asked[0] not in found:
+        if self.refusal and asked[0] in came:
             self.refusal = None
             return self.load(problems)
         refused = [found[day] for day in asked if day in found
@@ -3956,18 +3956,18 @@ class ConsolePoller(SharedPoller):
             self.refusal = refused[0]
         problems.update(found)
         problems.update((day, self.refusal) for day in todo if day not in asked)
-        self.keep_days(todo)
+        self.keep_days(came)
         return self.reckon(problems, now)
 
     def load_parts(self, days, now):
         """Load the cost report and these days, and tell what has come while it is the first time.
-        (whether anything came, {part: Failure})."""
-        is_first, came, parts, problems = not self.tried.issuperset(days), False, [''] + days, {}
+        (the parts that came, {part: Failure}), a day or '' for the cost report each."""
+        is_first, came, parts, problems = not self.tried.issuperset(days), set(), [''] + days, {}
         for index, rows, failure in self.admin.each(month_reports(days, now)):
             part = parts[index]
             try:
                 self.add(part, rows, failure)
-                came = True
+                came.add(part)
             except SourceError as error:
                 problems[part] = error.failure
             if part and not (failure and failure.code in CONSOLE_GRAVE):
@@ -3995,13 +3995,13 @@ class ConsolePoller(SharedPoller):
             longer = self.share(self.store.renew, 'console', self.key()[0], lease)[0]
             self.leases['console'] = longer or lease
 
-    def keep_days(self, asked):
-        """Keep the days that can no longer change; store those of them that were asked for, and
-        what else the store lacks."""
+    def keep_days(self, came):
+        """Keep the days among those that came which can no longer change; store them, and what
+        else the store lacks."""
         now = self.clock() + self.skew
-        self.final.update(day for day in self.days
+        self.final.update(day for day in came - {''}
                           if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now)
-        lacking = self.final - (self.recall_days() - set(asked))
+        lacking = self.final - (self.recall_days() - came)
         if lacking:
             self.share(self.store.keep_days, self.key()[0], self.packed_days(lacking))
 

@@ -540,6 +540,21 @@ def test_finished_days_are_fetched_once(server, desk):
         assert len(api.requests()) - before <= most, hours
 
 
+@pytest.mark.parametrize('fault', [BROKEN, error(429, 'Slow down')])
+def test_a_day_is_kept_as_it_is_when_it_has_become_final(server, desk, fault):
+    """Not as it was known before, if just then it cannot be had."""
+    organization = Organization()
+    api, mine = AdminApi(server, organization), desk(utc('2026-11-17 23:59:00'))
+    mine.poll()
+    organization.add('2026-11-15', JOHN, '70000')
+    api.faults['2026-11-15'] = fault
+    mine.now += 120                         # now it ended more than 48 hours ago
+    mine.poll()
+    api.faults.clear()
+    mine.now += 120
+    check_sums(mine.poll(), organization, organization.days)
+
+
 def test_what_may_still_change_is_fetched_again(server, desk):
     organization = Organization()
     api, mine = AdminApi(server, organization), desk()
