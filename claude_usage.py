@@ -1571,11 +1571,10 @@ def merged_feed(usage, told, feed):
     return feed._replace(limits=tuple(sorted(fed.values(), key=rank)))
 
 
-def unexpired(usage, fresh, now):
-    """A Usage without the limits whose reset has passed, but for those of `fresh` ids."""
+def unexpired(usage, now):
+    """A Usage without the limits whose reset has passed."""
     return usage._replace(limits=tuple(
-        limit for limit in usage.limits
-        if limit.id in fresh or limit.resets_at is None or limit.resets_at > now))
+        limit for limit in usage.limits if limit.resets_at is None or limit.resets_at > now))
 
 
 def completed(usage, told):
@@ -1993,15 +1992,15 @@ def reckon_console(organization, you, days, costs, workspaces, problems, now):
     own = by_currency(by_user, you) if you and days else None
     total = by_currency(costs[0]) if costs else None
     by_day, sums = (of_you, own) if you else (of_all, total)
-    unknown = set(wanted) - set(days) - set(problems)
-    return Console(
-        organization, utc_day(now)[:7], utc_day(now), you, own, total,
-        project(by_day, now) if not unknown and sums is not None and (
-            'USD' in sums or not sums) else None,
+    console = Console(
+        organization, utc_day(now)[:7], utc_day(now), you, own, total, None,
         tuple((day, by_day.get(day)) for day in wanted),
         ranked(by_user), ranked(summed(day.by_model for day in days.values())),
         ranked(costs[1], names) if costs else (), len(set(days) - set(problems)), len(wanted),
         tuple(sorted(problems.items())))
+    if console.has_unknown_days or sums is None or sums and 'USD' not in sums:
+        return console
+    return console._replace(projection=project(by_day, now))
 
 
 def who_am_i(emails, login_name):
@@ -2213,8 +2212,13 @@ def has_login(env, now):
     try:
         read_login(env, now)
     except SourceError as error:
-        return error.failure.code not in NO_LOGIN
+        return is_of_login(error.failure)
     return True
+
+
+def is_of_login(failure):
+    """Whether a Failure is that of a login, which is there: expired, for one."""
+    return failure.code not in NO_LOGIN
 
 
 def has_admin_key(env):
@@ -3088,8 +3092,8 @@ def feed_store(store, account, document, now):
     known = {source: (replies[source][0], parse_stored(replies[source][1], parse_usage))
              for source in ('usage', 'statusline') if source in replies}
     told_at, told = known.get('statusline', (0.0, None))
-    feed = merged_feed(latest_usage(known), told and unexpired(told, (), now),
-                       unexpired(parse_usage(document), (), now))
+    feed = merged_feed(latest_usage(known), told and unexpired(told, now),
+                       unexpired(parse_usage(document), now))
     is_news = not told or feed.limits != told.limits or not 0 <= now - told_at < QUIET_SECONDS
     if feed.limits and is_news:
         windows = {limit.id: {'utilization': limit.used, 'resets_at': limit.resets_at}
@@ -3276,16 +3280,17 @@ def find_console(url, env, now):
         return Finding(False, 'Console mode', message(error.failure, None, now, CONSOLE_ERRORS))
 
 
-def find_store(store, now):
-    """The Finding about our own file."""
+def find_store(store, trouble, now):
+    """The Finding about our own file, with which there may just have been a trouble."""
     try:
-        store.touch(now)
-        count = store.count(now)
-        return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
-            short_path(store.path), os.path.getsize(store.path) // 1024, count))
+        if not trouble:
+            store.touch(now)
+            count = store.count(now)
+            return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
+                short_path(store.path), os.path.getsize(store.path) // 1024, count))
     except SourceError as error:
-        return Finding(False, 'Store', STORE_TROUBLE[error.failure.code].format(
-            error.failure.detail) + STORE_STEP)
+        trouble = STORE_TROUBLE[error.failure.code].format(error.failure.detail)
+    return Finding(False, 'Store', trouble + STORE_STEP)
 
 
 # ---- 8. Pollers --------------------------------------------------------------------------------
@@ -3631,8 +3636,9 @@ class CodePoller(SharedPoller):
             self.login, self.failure = None, error.failure
         else:
             self.tell_change('login', self.login.account, None)
-        has_login = not self.failure or self.failure.code not in NO_LOGIN
-        self.tell_change('modes', ('code',) * has_login + ('console',) * has_admin_key(self.env),
+        # Not by modes_with_credentials, which would ask the Keychain once more.
+        is_there = not self.failure or is_of_login(self.failure)
+        self.tell_change('modes', ('code',) * is_there + ('console',) * has_admin_key(self.env),
                          None)
 
     def look(self):
@@ -6035,8 +6041,7 @@ def show_doctor(options, pollers, inbox, ui):
     lines = as_findings([
         *find_versions(), *find_logins(os.environ, now), *find_admin_keys(os.environ),
         *find_network(url, os.environ), *replies, console,
-        *([Finding(False, 'Store', snapshot.store.value + STORE_STEP)] if snapshot.store.value
-          else [find_store(pollers[0].store, now)]), find_terminal()])
+        find_store(pollers[0].store, snapshot.store.value, now), find_terminal()])
     emit(as_text(map(ascii_line, lines) if ui.ascii else lines, colour_depth(options.color)),
          sys.stdout)
     return 0 if replies[0].is_good or console.is_good else 1
@@ -6056,7 +6061,7 @@ def show_statusline(options):
     except (SourceError, OSError):
         pass
     told = parse_usage(windows)
-    usage = completed(unexpired(usage, (), now), told) if usage else told
+    usage = completed(unexpired(usage, now), told) if usage else told
     width = terminal_size(fallback=(WIDTH_MOST, 1))[0]
     if options.ascii or not unicode_terminal():
         line = ascii_line(statusline(usage, model, now, width, '||'))

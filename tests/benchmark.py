@@ -586,8 +586,45 @@ def statusline():
     tell('--statusline / bare interpreter', installed / bare, 'x', 2.5)
 
 
+def growth():
+    """Work on four times as many rows: 4 x if in proportion, 16 x if by their square."""
+    sys.path.insert(0, os.path.dirname(PROGRAM))
+    from claude_usage import read_log_errors, top
+
+    def read_log(count):
+        with tempfile.NamedTemporaryFile() as file:
+            file.writelines(time.strftime('[%Y-%m-%d %H:%M:%S] [ERROR] x\n', time.localtime(
+                time.time() - age)).encode() for age in range(count))
+            file.flush()
+            yield
+            read_log_errors(file.name, {})
+            yield
+
+    def sum_up(count):
+        rows = [('user%d' % number, 'USD', number) for number in range(count)]
+        yield
+        top(rows)
+        yield
+
+    for what, work in (('a log of four times the errors', read_log),
+                       ('the top of four times the users', sum_up)):
+        taken = []
+        for count in (10000, 40000):
+            times = []
+            for _ in range(5):
+                steps = work(count)
+                next(steps)
+                began = time.perf_counter()
+                next(steps)
+                times.append(time.perf_counter() - began)
+                steps.close()
+            taken.append(min(times))
+        tell(what, taken[1] / taken[0], 'x', 8)
+
+
 BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker,
-              'console': console, 'statusline': statusline, 'store': store, 'sharing': sharing}
+              'growth': growth, 'console': console, 'statusline': statusline, 'store': store,
+              'sharing': sharing}
 
 if __name__ == '__main__':
     print('Python %s, %d cores, load %.1f' % (
