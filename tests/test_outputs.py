@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from claude_usage import (DAY, FED_SECONDS, HOUR, KNOWN_SECONDS, METRICS, MINUTE
                           clean, feed_store, find_admin_keys, find_network, fingerprint,
                           identity_document, main, over, parse_arguments, parse_identity,
                           parse_status, parse_usage, statusline, width_of)
+from conftest import PROGRAM
 from pacemaker import Pace
 from samples import (EXTRA, FIVE_HOUR, HOSTILE, MANY, NORMAL, NOW, RATE_LIMITED, SEVEN_DAY,
                      SITUATIONS, UNCAPPED, snapshot)
@@ -473,6 +475,33 @@ def test_without_the_usual_files(installed, redirections):
 def test_a_wrong_address_does_not_break_the_prompt(installed):
     """It is no address that is asked."""
     assert installed(CLAUDE_USAGE_API_URL='x') == (0, WHOLE, '')
+
+
+def test_the_fast_form_runs_no_code_of_the_folder(home, tmp_path):
+    """The command is that of README, for a copy of the file in another place."""
+    readme = PROGRAM.with_name('README.md').read_text(encoding='utf-8')
+    command, = [settings['statusLine']['command'] for settings in
+                map(json.loads, re.findall('```json\n(.+)\n```', readme))
+                if '/home/me/bin' in settings['statusLine']['command']]
+    assert command.startswith('python3 ')
+    folder, project = tmp_path / 'bin', tmp_path / 'project'
+    for path in (folder, project):
+        path.mkdir()
+    shutil.copy(str(PROGRAM), str(folder))
+    for name in ('claude_usage', 'argparse', 'json', 'sqlite3'):
+        (project / (name + '.py')).write_text('raise SystemExit("%s was run")' % name)
+
+    def run_it(command):
+        done = subprocess.run(
+            ['sh', '-c', command], cwd=str(project), input=as_bytes(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=dict(environment(home), PYTHONPATH='.'))
+        return done.returncode, plain(done.stdout.decode()), done.stderr.decode()
+    python = shlex.quote(sys.executable)
+    words = command.replace('python3', python, 1).replace('/home/me/bin', str(folder))
+    assert run_it(words) == (0, WHOLE, '')
+    assert store_in(home).count(time.time()) == 2
+    assert run_it(python + ' -m claude_usage --statusline')[2] == 'claude_usage was run\n'
 
 
 def test_typed_by_hand_it_does_not_wait(home):
