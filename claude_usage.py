@@ -8,28 +8,23 @@
 # ///
 """The limits of a Claude Code account, live in a terminal.
 
-Data flows one way: sources -> inbox -> snapshot -> frame -> screen. The chapters:
+Data flows one way: pollers -> inbox -> snapshot -> frame -> screen. The chapters:
 
- 1. Constants
- 2. Compatibility
- 3. Cells
- 4. Model
- 5. Parsing
- 6. Reckoning
- 7. Sources
- 8. Pollers
- 9. View
-10. Reports
-11. Keys
-12. Screen
-13. Loop
-14. Demo
-15. Command line
+What everybody needs
+    Settings, Compatibility, Cells, Values, Words, Rows and boxes
+Where numbers come from
+    Logins, Network, Requests, Store, Pollers
+The features, each with all that belongs to it
+    Code mode, Outlook, Console, Pace Maker
+What people see
+    View, Documents, Keys, Screen, Loop, Demo, Command line
 
-Times are epoch seconds everywhere inside; `now` is a parameter of all that is pure.
+A feature enters itself in tables (MODES, POLLERS, FEEDS, PANELS, DOCUMENTS, OPTIONS, ERRORS,
+FINDINGS, DEMOS), and the other chapters go by these. Times are epoch seconds everywhere inside;
+`now` is a parameter of all that is pure.
 """
 import argparse
-import contextlib
+import bisect
 import functools
 import json
 import locale
@@ -48,66 +43,344 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple
 __version__ = '1.0.0'
 
 
-# ---- 1. Constants ------------------------------------------------------------------------------
-# Every number and word that somebody may want to change, each with its unit. Percents are 0..100
-# and beyond, times epoch seconds, spans seconds, money minor units of its currency.
+# ---- Settings ----------------------------------------------------------------------------------
+# What somebody may want to change, each with its unit. Every other constant stands where it is
+# used. Percents are 0..100 and beyond, times epoch seconds, spans seconds.
 
-MINUTE, HOUR, DAY = 60, 3600, 86400     # seconds
+MINUTE, HOUR, DAY = 60, 3600, 86400
 
 API_URL = 'https://api.anthropic.com'
-# The OAuth endpoints answer other User-Agents with lasting 429s (observed, undocumented).
-OAUTH_HEADERS = {'Content-Type': 'application/json', 'Accept': 'application/json',
-                 'anthropic-beta': 'oauth-2025-04-20', 'User-Agent': 'claude-code/2.0.37'}
-USAGE_PATH = '/api/oauth/usage'
-PROFILE_PATH = '/api/oauth/profile'
-
-BUDGET, BUDGET_SECONDS = 5, 300         # requests in any such span: the service's own budget
-USAGE_SECONDS, USAGE_MOST = 30, 300     # between two for usage: while it moves, while it does not
-SLOWING = 1.5                           # with each reply that is like the one before
-JITTER = 0.1                            # of that wait, either way: machines must not march in step
-FED_SECONDS = 300                       # between two while Claude Code's status line feeds
-QUIET_SECONDS = 5                       # the same numbers are not stored again so soon
-RESET_SECONDS = 5                       # a reset is looked at this soon
-SLOW_SECONDS = 60                       # a longer wait is told
-WARY_SECONDS, WARY_SPAN = 180, 30 * MINUTE      # after a 429 no sooner than the one, for the other
-PROFILE_SECONDS = DAY                   # as seldom as Claude Code itself asks
-INTERVAL_LEAST = 10                     # seconds, the smallest --interval
-RETRY_SECONDS, RETRY_MOST = 30, 300     # after a failure: doubling from the one to the other
-BLOCK_SECONDS, BLOCK_MOST = 60, 3600    # after a 429: likewise, and at least its Retry-After
-FRESH_SECONDS = 60                      # to what is printed once, so young a reply is new
-KNOWN_SECONDS = 15 * MINUTE             # to --check, an older one is none
-AGREE_SECONDS = 60                      # replies about one window name resets that differ by less
-FILE_SECONDS = 2                        # files' clocks may be as coarse
-WATCH_SECONDS = 4                       # between two looks at the credentials and the store
-LEASE_LOOK = 0.5                        # between two for a reply that another monitor asked for
-EXPIRY_SECONDS = 300                    # a token counts as expired this much early
-
-CONNECT_SECONDS, TOTAL_SECONDS = 5, 15  # of one request; the total includes a body that drips
-SILENCE_SECONDS = 62                    # a lock, a lease and two requests take no longer
-BODY_MOST = 8 << 20                     # bytes of a reply
 STORE_FOLDER = '~/.claude-usage'
-STORE_VERSION = 1
-SAMPLES_SECONDS = 35 * DAY              # how long samples are kept
-SAMPLE_SECONDS = 20                     # no two of a limit are nearer
-DAYS_SECONDS = 62 * DAY                 # likewise, the Console's days
-ATTEMPTS_MOST = 50                      # kept of a source and account
-BUSY_SECONDS = 0.5                      # the wait for another monitor's transaction
-LOCK_SECONDS = 0.01                     # between two tries to get the folder of the store
-CLOSE_SECONDS = 0.1                     # the wait for our own, at the end
-LOCKED_SECONDS = 15                     # of a lock, until one goes on without the store
-ASIDE_SECONDS = 5 * MINUTE              # that a file was set aside is told so long
-LEASE_SECONDS = TOTAL_SECONDS + 2       # a claim to a request ends by itself, should we die
-SKEW_SECONDS = 60                       # clocks of machines that share a home may differ so much
-TEXT_MOST = 200                         # characters of any text from outside ...
-WORDS_MOST = 2000                       # ... but of what a hook has to say
 
-WIDTH_MOST = 1000                       # cells of a line
-KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
-NOTICE_SECONDS = 4                      # an answer to a key stays in the hint's row
+USAGE_INTERVAL = 30             # seconds between usage requests while the numbers move ...
+USAGE_INTERVAL_MOST = 300       # ... and at most, while they do not
+PROFILE_INTERVAL = DAY          # as seldom as Claude Code itself asks for the profile
+CONSOLE_INTERVAL = 120          # the service supports one poll a minute
+INTERVAL_LEAST = 10             # the smallest --interval
 
-# Every failure a source can have: code -> (sentence, next step). {} is the detail. Where there
-# is no step, the program tries again by itself and says when.
-ERRORS = {
+BUDGET, BUDGET_SECONDS = 5, 300     # requests in any such span: the service's own budget
+ONCE_MAX_AGE = 60               # --once and --check accept a stored reply up to this age
+CHECK_MAX_AGE = 15 * MINUTE     # --check treats an older number as unknown
+
+LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
+WIDE = 94                       # columns from which panels stand side by side
+
+
+# ---- Compatibility -----------------------------------------------------------------------------
+# The only place that knows versions of Python, platforms and majors of libraries. The rest is
+# written as if there were one of each; where that cannot be it asks WINDOWS, MACOS, or whether
+# `curses` and `termios` are there.
+
+try:
+    import curses
+except ImportError:             # Windows without windows-curses, a Python built without curses
+    curses = None               # type: ignore
+try:
+    import termios
+except ImportError:             # Windows
+    termios = None              # type: ignore
+
+WINDOWS = os.name == 'nt'
+MACOS = sys.platform == 'darwin'
+
+
+def load_urllib3():
+    """Import urllib3, or pip's own copy of it, and return it. SourceError network.
+
+    It is imported late, for that takes as long as the first frame.
+    """
+    import warnings
+    # Version 2 warns of LibreSSL, version 1.26 of a wrong clock: both across the screen.
+    warnings.filterwarnings('ignore', module=r'(pip\._vendor\.)?urllib3')
+    try:
+        import urllib3
+    except ImportError:
+        try:
+            from pip._vendor import urllib3
+        except ImportError:
+            raise SourceError('network', 'urllib3 is missing, install it with '
+                                         '`python3 -m pip install urllib3`')
+    return urllib3
+
+
+def load_sqlite3():
+    """Import sqlite3, which some builds of Python lack, and return it. SourceError forbidden."""
+    try:
+        import sqlite3
+    except ImportError:
+        raise SourceError('forbidden', 'this Python was built without sqlite3')
+    return sqlite3
+
+
+TIME = re.compile(r'(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?'
+                  r'\s*(?:Z|([+-])(\d\d):?(\d\d))?$', re.IGNORECASE)
+TIME_MOST = 253402300799        # epoch seconds of the end of 9999, beyond which `time` fails
+
+
+def parse_time(value):
+    """Epoch seconds of an ISO-8601 text (UTC where it names no offset) or an epoch number.
+
+    None stays None. ValueError for all else. One regex serves every form on every Python: 3.6
+    has no datetime.fromisoformat, and until 3.10 it refuses a trailing Z.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        seconds = iso_seconds(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = value
+    else:
+        raise ValueError('not a time')
+    if not 0 <= seconds <= TIME_MOST:
+        raise ValueError('time out of range')
+    return float(seconds)
+
+
+def iso_seconds(words):
+    """Epoch seconds of an ISO-8601 text, negative before 1970. ValueError if it is none."""
+    from datetime import datetime, timezone
+    match = TIME.match(words)
+    if not match:
+        raise ValueError('not a time')
+    groups = match.groups('0')
+    date = [int(part) for part in groups[:6]]
+    fraction, sign, hours, minutes = groups[6:]
+    offset = int(sign + hours) * HOUR + int(sign + minutes) * MINUTE
+    moment = datetime(*date, tzinfo=timezone.utc)
+    return moment.timestamp() + float(fraction) - offset
+
+
+def unicode_terminal():
+    """Whether the terminal takes UTF-8 and this curses can send it.
+
+    Not from getpreferredencoding or stdout: under LC_ALL=C they say UTF-8 while curses, which
+    asks the C library as we do here, would print blanks.
+    """
+    if WINDOWS:
+        return True
+    try:
+        locale.setlocale(locale.LC_CTYPE, '')
+    except locale.Error:
+        return False
+    codeset = locale.nl_langinfo(locale.CODESET).upper().replace('-', '')
+    return codeset == 'UTF8' and (curses is None or hasattr(curses, 'unget_wch'))
+
+
+def stop_signals():
+    """The signals that end the program, those that somebody set to be ignored (nohup) left out."""
+    names = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGBREAK')
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
+# ---- Cells -------------------------------------------------------------------------------------
+# A terminal counts cells, not characters: a wide one takes two, a combining mark none. Text from
+# outside is cleaned once, where it is parsed; from then on only what is here cuts and fills it.
+
+class Span(NamedTuple):
+    """Text in one role. A line is a tuple of spans, a frame a list of lines."""
+    text: str
+    role: str = ''
+
+
+@functools.lru_cache(maxsize=4096)
+def cell_count(char):
+    """The columns that one character takes: 2 if East Asian wide, 0 if it combines, else 1."""
+    if unicodedata.category(char) in ('Mn', 'Me', 'Cf'):
+        return 0
+    if unicodedata.east_asian_width(char) in 'WF':
+        return 2
+    return 1
+
+
+@functools.lru_cache(maxsize=1024)
+def cells(text):
+    """The columns that a text takes on a terminal."""
+    return sum(map(cell_count, text))
+
+
+def width_of(line):
+    """The columns that a line of spans takes."""
+    return sum(cells(span.text) for span in line)
+
+
+TEXT_MOST = 200                         # characters of a text from outside
+SECRET = re.compile(r'sk-(ant|lf)-[\w-]{8,}')      # a key or token, wherever it may come from
+PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
+# Whole control sequences: CSI, OSC and other strings, and those of two characters.
+ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x1b\\\\|\x9c|$)'
+                     '|\x1b[ -/]*[0-~]?', re.DOTALL)
+# Terminals disagree on the width of variation selectors, keycaps, flags and skin tones.
+UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
+UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')  # formats (and so bidi, ZWJ), surrogates, unknowns
+MARKS, MARKS_MOST = ('Mn', 'Me'), 2     # curses drops further marks on a letter by itself
+
+
+@functools.lru_cache(maxsize=16384)     # an organization has many names, told again at each poll
+def clean(text, most=TEXT_MOST):
+    """Text from outside -> one line that is safe on a terminal, of at most `most` characters.
+
+    Keys and tokens in it are replaced.
+    """
+    if PLAIN.match(text):       # nearly all is; the other way costs a microsecond a character
+        shown = text[:2 * most]
+    else:
+        shown = without_controls(text[:16 * most])
+    words = ' '.join(shown.split())
+    return SECRET.sub('[secret]', words)[:most].rstrip()
+
+
+def without_controls(text):
+    """Text without what moves the cursor, is not seen, or changes how its neighbours look.
+
+    Escape sequences, bidirectional overrides and other invisible characters go; controls and all
+    kinds of blanks become blanks; a letter keeps MARKS_MOST marks.
+    """
+    text = UNFIT.sub('', ESCAPES.sub('', text))
+    kept = []
+    marks = MARKS_MOST          # a mark at the very start has no letter to stand on
+    for char in unicodedata.normalize('NFC', text):
+        kind = unicodedata.category(char)
+        if kind in UNFIT_KINDS:
+            continue
+        if kind in MARKS:
+            marks += 1
+        elif kind[0] in 'CZ':
+            char = ' '
+            marks = MARKS_MOST
+        else:
+            marks = 0
+        if marks <= MARKS_MOST:
+            kept.append(char)
+    return ''.join(kept)
+
+
+def cut(text, width):
+    """As much of the start of a text as `width` cells hold; marks stay with their letter."""
+    used = 0
+    for index, char in enumerate(text):
+        used += cell_count(char)
+        if used > width:
+            return text[:index]
+    return text
+
+
+def fit(line, width):
+    """A line in exactly `width` cells: filled up with blanks, or cut and ended with `…`."""
+    missing = width - width_of(line)
+    if missing > 0:
+        return line + (Span(' ' * missing),)
+    if missing == 0:
+        return line
+    if width < 1:
+        return ()
+    kept, room = (), width - 1
+    for span in line:
+        piece = cut(span.text, room)
+        kept += (Span(piece, span.role),)
+        room -= cells(piece)
+        if piece != span.text:
+            break
+    return kept + (Span('…' + ' ' * room),)
+
+
+def shorten(text, width):
+    """A text in at most `width` cells, its cut end marked by `…`."""
+    if cells(text) <= width:
+        return text
+    if width < 1:
+        return ''
+    return cut(text, width - 1) + '…'
+
+
+def fitting(variants, width):
+    """The first of the texts that `width` cells hold, else the last."""
+    for text in variants:
+        if cells(text) <= width:
+            return text
+    return variants[-1]
+
+
+def wrap(text, width):
+    """A text as lines of at most `width` cells, broken between words where that is possible."""
+    lines, line = [], ''
+    for word in text.split():
+        if line and cells(line) + 1 + cells(word) <= width:
+            line += ' ' + word
+            continue
+        if line:
+            lines.append(line)
+        while cells(word) > width > 1:
+            start = cut(word, width)
+            lines.append(start)
+            word = word[len(start):]
+        line = word
+    return lines + [line]
+
+
+# Where only ASCII may be sent: each character, and the glyphs that it stands for.
+STAND_INS = {
+    '#': '█', '-': '▉▊▋▌▍▎▏░─·–', '|': '│', '+': '┌┐└┘✓▆', '=': '═▅', '_': '▁', '.': '▂', ':': '▃',
+    '~': '…▄≈', '*': '▇', '!': '⚠', '^': '↑', 'v': '↓', '<': '←', '>': '→▸', '`': '↳', 'x': '✗',
+}
+ASCII = {glyph: plain for plain, glyphs in STAND_INS.items() for glyph in glyphs}
+
+
+def ascii_char(char):
+    """A character in ASCII and as many cells: by the table, without accent, or question marks."""
+    if char < '\x7f':
+        return char
+    plain = ASCII.get(char) or unicodedata.normalize('NFKD', char)[0]
+    if plain < '\x7f' and cell_count(char) == 1:
+        return plain
+    return '?' * cell_count(char)
+
+
+@functools.lru_cache(maxsize=1024)
+def ascii_text(text):
+    """A text in ASCII and as many cells."""
+    return ''.join(map(ascii_char, text))
+
+
+def ascii_line(line):
+    """A line in ASCII and as many cells."""
+    return tuple(Span(ascii_text(span.text), span.role) for span in line)
+
+
+# ---- Values ------------------------------------------------------------------------------------
+# What is known, as values that never change. A poller tells a Reading; `absorb` makes the next
+# Snapshot of it; whatever is shown or printed is made of one Snapshot.
+
+class Failure(NamedTuple):
+    """Why a source has no value: a code of ERRORS, and what its sentence names in particular."""
+    code: str
+    detail: str = ''
+    retry_after: Optional[float] = None     # seconds, where a 429 names them
+
+
+class SourceError(Exception):
+    """Raised by all that reads, asks or parses, whatever goes wrong; carries its Failure.
+
+    Its text is the code alone, so that no secret can get into a traceback.
+    """
+
+    def __init__(self, code, detail='', retry_after=None):
+        super().__init__(code)
+        self.failure = Failure(code, detail, retry_after)
+
+
+def tried(call, *args):
+    """Call a function that may raise SourceError -> (its value, None) or (None, the Failure)."""
+    try:
+        return call(*args), None
+    except SourceError as error:
+        return None, error.failure
+
+
+# Sentences for every failure: mode -> code -> (what happened, what to do); {} is the detail.
+# Where there is nothing to do, the program tries again by itself and says when. '' serves all
+# modes; a feature enters what differs in its own.
+ERRORS = {'': {
     'no_credentials': ('No Claude Code login found.', 'Run `claude` to log in, or set '
                                                       'ANTHROPIC_ADMIN_API_KEY for the Console.'),
     'logged_out': ('Logged out of Claude Code.', 'Run `claude` to log in, or set '
@@ -128,484 +401,61 @@ ERRORS = {
     'locked': ('Locked: {}.', ''),
     'malformed': ('Failed to load {}.', ''),
     'internal': ('Internal error: {}.', ''),
-}
-
-# What the same failures are called where an Admin API key asks.
-CONSOLE_ERRORS = dict(ERRORS, **{
-    'no_credentials': ('No Admin API key found.', 'Set ANTHROPIC_ADMIN_API_KEY, or run `claude` '
-                                                  'to log in for Code mode.'),
-    'unauthorized': ('Admin API key refused: {}.', 'Make one in the Console: Settings, '
-                                                   'Admin keys.'),
-    'forbidden_scope': ('Admin API key without access: {}.', ''),
-})
-
-# Why nothing is shared, by the code of the store's failure.
-STORE_TROUBLE = {'locked': 'Not shared with other monitors: {}.',
-                 'forbidden': 'Not shared with other monitors: {}.',
-                 'malformed': 'The shared store was malformed: {}.'}
-
-# What to do about it, for --doctor.
-STORE_STEP = ' Mend or delete it, or set CLAUDE_USAGE_DIR to a folder of your own.'
-
-# The limits known by name: id -> (label, short label, window in seconds).
-LIMITS = {
-    'five_hour': ('5-Hour', '5h', 5 * HOUR),
-    'seven_day': ('7-Day', '7d', 7 * DAY),
-    'seven_day_opus': ('7-Day Opus', 'Opus', 7 * DAY),
-    'seven_day_sonnet': ('7-Day Sonnet', 'Sonnet', 7 * DAY),
-}
-# What the newer list `limits` calls them, and how long the windows of its groups are.
-KINDS = {'session': 'five_hour', 'weekly_all': 'seven_day'}
-GROUPS = {'session': 5 * HOUR, 'weekly': 7 * DAY}
-PREFIXES = {'seven_day_': ('7-Day ', 7 * DAY), 'five_hour_': ('5-Hour ', 5 * HOUR)}
-
-BADGES = {'enterprise': 'ENTERPRISE', 'team': 'TEAM', 'max': 'MAX', 'pro': 'PRO'}
-MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
-
-PACE_FOLDER = '~/.claude-pace-maker'
-PACE_SECONDS, PACE_ABSENT_SECONDS = 2, 60       # between two looks: where it is installed, or not
-PACE_STALE_SECONDS = 300                # a reset longer ago than this tells of a stale window
-PACE_SHOW_SECONDS = 5                   # its deviation moves by a tenth in 18 seconds
-LOG_MOST = 16 << 20                     # bytes of a log that are read
-# What config.json may hold and what Pace Maker takes where it does not.
-PACE_DEFAULTS = {
-    'enabled': True, 'base_delay': 5, 'max_delay': 350, 'threshold_percent': 0,
-    'safety_buffer_pct': 95.0, 'preload_hours': 12.0, 'weekly_limit_enabled': True,
-    'five_hour_limit_enabled': True, 'subagent_reminder_enabled': True,
-    'intent_validation_enabled': False, 'tdd_enabled': True, 'langfuse_enabled': False,
-    'danger_bash_enabled': True, 'cross_session_awareness_enabled': True,
-    'preferred_subagent_model': 'auto', 'hook_model': 'auto', 'log_level': 2,
-    'use_adaptive': True, 'algorithm': 'adaptive', 'poll_interval': 300, 'tempo_enabled': True,
-    'tempo_mode': '',
-}
-HOOK_SIGNS = {'->': 'competitive', '+': 'competitive', '*': 'random', '|': 'failover'}
-LOG_LEVELS = ('OFF', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
-TEMPOS = {'on': ('enabled', 'dim'), 'off': ('disabled', 'yellow'), 'auto': ('auto', '')}
-BLOCKAGES = {
-    'intent_validation': 'Intent Validation', 'intent_validation_tdd': 'Intent TDD',
-    'intent_validation_cleancode': 'Clean Code', 'intent_validation_bug': 'Bug Detected',
-    'intent_validation_dangerbash': 'Danger Bash', 'intent_validation_deferred': 'IV Deferred',
-    'pacing_tempo': 'Pacing Tempo', 'pacing_quota': 'Pacing Quota', 'other': 'Other',
-}
-# The part of a window that a dollar uses, by tier, until Pace Maker has measured it.
-COEFFICIENTS = {'5x': (0.0075, 0.0011), '20x': (0.001875, 0.000275)}
-# Tables of its databases: name -> (columns, the first of which must be there; the rest of the
-# query). What is read is what the panels can show of it; :entered is when its fallback began.
-LATEST = ('WHERE timestamp = (SELECT max(timestamp) FROM {}) ORDER BY rowid DESC '
-          'LIMIT 1')            # of a second the last; ORDER BY of both would not use the index
-DECISION_TABLES = {
-    'usage_snapshots': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
-                        'seven_day_resets_at', LATEST.format('usage_snapshots')),
-    'api_cache': ('timestamp five_hour_util five_hour_resets_at seven_day_util '
-                  'seven_day_resets_at', 'LIMIT 1'),
-    'fallback_state_v2': ('state baseline_5h baseline_7d resets_at_5h resets_at_7d tier '
-                          'entered_at rollover_cost_5h rollover_cost_7d', 'LIMIT 1'),
-    'calibrated_coefficients': ('tier coefficient_5h coefficient_7d', ''),
-    'pacing_decisions': ('timestamp should_throttle delay_seconds',
-                         LATEST.format('pacing_decisions')),
-}
-EVENT_TABLES = {
-    'blockage_events': ('timestamp category', 'WHERE timestamp > :hour'),
-    'langfuse_metrics': ('bucket_timestamp sessions_count traces_count spans_count',
-                         'WHERE bucket_timestamp > :day'),
-    'secrets_metrics': ('bucket_timestamp secrets_masked_count',
-                        'WHERE bucket_timestamp > :day'),
-    'activity_events': ('timestamp event_code status',
-                        'WHERE timestamp > :active ORDER BY timestamp'),
-    'governance_events': ('timestamp event_type project_name feedback_text',
-                          'WHERE timestamp > :hour ORDER BY timestamp DESC LIMIT 1000'),
-}
-COST_TABLES = {'accumulated_costs': ('timestamp cost_dollars', 'WHERE timestamp >= :entered')}
-LOAN_TABLES = {'api_cache': (DECISION_TABLES['api_cache'][0] + ' raw_response', 'LIMIT 1'),
-               'backoff_state': ('backoff_until', 'LIMIT 1')}
-AGENT_TABLES = {
-    'agents': ('last_seen agent_id session_id role subagent_type workspace_root start_time '
-               'ended_at', 'WHERE last_seen > :day ORDER BY rowid'),
-    # Of those that are not known yet, or all where the table has begun anew.
-    'agent_actions': ('id agent_id tool_name', "WHERE typeof(id) = 'integer' AND id > CASE WHEN "
-                      ':seen > (SELECT max(id) FROM agent_actions) THEN 0 ELSE :seen END '
-                      'ORDER BY id DESC LIMIT 5000'),
-}
-ACTIVITY_SECONDS = 10
-AGENT_LIVE, AGENT_BUSY, AGENT_ENDED = 20 * MINUTE, 3 * MINUTE, MINUTE   # since seen, seen, ended
-AGENT_TOOLS = 3                         # the last so many are shown
-
-MODES = ('code', 'console')
-ADMIN_PATH = '/v1/organizations/'
-ADMIN_HEADERS = {'anthropic-version': '2023-06-01', 'Accept': 'application/json',
-                 'User-Agent': 'claude-usage/' + __version__}
-CONSOLE_SECONDS = 120                   # the service supports one poll a minute
-CONSOLE_GRAVE = ('rate_limited', 'unauthorized')    # what holds for every report
-CONSOLE_WORKERS = 4                     # requests at a time while days are loaded
-DAY_FINAL = 2 * DAY                     # a day that ended longer ago no longer changes
-PAGE_ROWS = 1000                        # rows of a page, the most there are
-SKEW_LEAST = HOUR                       # a clock that is off by less is taken at its word
-RANGE_LEAST = 0.1                       # a weekly rate that differs by more makes a range
-TOP_USERS = 10
-NAMES_SECONDS = HOUR                    # between two looks for the name of a new workspace
-PARTS_TOLD = 3                          # days whose failure is told by their names
-
-LEVELS = ((50, 'green'), (80, 'yellow'), (99, 'orange'))    # up to this percent; red above
-WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
-MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
-
-
-# ---- 2. Compatibility --------------------------------------------------------------------------
-# The only place that knows versions of Python, platforms and majors of libraries. The rest is
-# written as if there were one of each; where that cannot be it asks WINDOWS, MACOS, or whether
-# `curses`, `fcntl` and `termios` are there.
-
-try:
-    import curses
-except ImportError:             # Windows without windows-curses, a Python built without curses
-    curses = None               # type: ignore
-try:
-    import fcntl
-    import termios
-except ImportError:             # Windows
-    fcntl = termios = None      # type: ignore
-
-WINDOWS = os.name == 'nt'
-MACOS = sys.platform == 'darwin'
-
-TIME = re.compile(r'(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?'
-                  r'\s*(?:Z|([+-])(\d\d):?(\d\d))?$', re.IGNORECASE)
-TIME_MOST = 253402300799        # epoch seconds of the end of 9999, beyond which `time` fails
-
-
-def load_urllib3():
-    """urllib3, or pip's own copy of it. Imported late, for it costs as much as the first frame."""
-    import warnings
-    warnings.simplefilter('ignore')     # version 2 warns of LibreSSL, across the screen
-    try:
-        import urllib3
-    except ImportError:
-        try:
-            from pip._vendor import urllib3
-        except ImportError:
-            raise SourceError('network', 'urllib3 is missing, install it with '
-                                         '`python3 -m pip install urllib3`')
-    return urllib3
-
-
-def load_sqlite3():
-    """sqlite3, which some builds of Python lack. SourceError forbidden."""
-    try:
-        import sqlite3
-    except ImportError:
-        raise SourceError('forbidden', 'this Python was built without sqlite3')
-    return sqlite3
-
-
-@functools.lru_cache(maxsize=None)
-def load_decimal():
-    """decimal, which only the Console needs. Kept, for an import statement costs each row."""
-    import decimal
-    return decimal
-
-
-def parse_time(value):
-    """Epoch seconds of an ISO-8601 text (UTC where it names no offset) or an epoch number.
-
-    None stays None. ValueError for all else. One regex serves every form on every Python: 3.6
-    has no datetime.fromisoformat, and until 3.10 it refuses a trailing Z.
-    """
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value
-    else:
-        from datetime import datetime, timedelta, timezone
-        match = TIME.match(value) if isinstance(value, str) else None
-        if not match:
-            raise ValueError('not a time')
-        *date, second, fraction, sign, hours, minutes = match.groups()
-        moment = datetime(*map(int, date), int(second or 0), tzinfo=timezone.utc)
-        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-        sign = 1 if sign == '-' else -1
-        seconds = moment.timestamp() + sign * offset.total_seconds() + float(fraction or 0)
-    if not 0 <= seconds <= TIME_MOST:
-        raise ValueError('time out of range')
-    return float(seconds)
-
-
-URL = re.compile(r'(https?)://((\[[0-9a-f:]+\]|[\w.-]+)(?::\d{1,5})?)((?:/[\w.~-]+)*)/?',
-                 re.ASCII)
-LOOPBACK = re.compile(r'localhost|127(\.\d{1,3}){3}|\[::1\]')
-
-
-class Url(NamedTuple):
-    """An address to ask at."""
-    secure: bool            # https
-    place: str              # 'host:port', or 'host'
-    host: str               # an IPv6 address in its brackets
-    path: str               # without a slash at its end
-
-
-def parse_url(words):
-    """The Url in a text; ValueError if it has anything else, such as credentials or a query.
-
-    Here because urllib.parse costs the first frame 3 ms.
-    """
-    match = URL.fullmatch(words)
-    if not match:
-        raise ValueError('not an address')
-    scheme, place, host, path = match.groups()
-    return Url(scheme == 'https', place, host, path)
-
-
-def unicode_terminal():
-    """Whether the terminal takes UTF-8 and this curses can send it.
-
-    Not from getpreferredencoding or stdout: under LC_ALL=C they say UTF-8 while curses, which
-    asks the C library as we do here, would print blanks.
-    """
-    if WINDOWS:
-        return True
-    try:
-        locale.setlocale(locale.LC_CTYPE, '')
-    except locale.Error:
-        return False
-    codeset = locale.nl_langinfo(locale.CODESET).upper().replace('-', '')
-    return codeset == 'UTF8' and (curses is None or hasattr(curses, 'unget_wch'))
-
-
-def terminal_size(fallback):
-    """(columns, lines): COLUMNS and LINES where set, else the terminal's, else the fallback.
-
-    The terminal's are one line less, for the prompt that comes after what is printed.
-    """
-    try:
-        columns, lines = os.get_terminal_size(sys.__stdout__.fileno())
-        size = columns, lines - 1
-    except (OSError, ValueError, AttributeError):
-        size = fallback
-
-    def given(name, otherwise):
-        text = os.environ.get(name, '')
-        return min(int(text), WIDTH_MOST) if text.isdigit() and int(text) else otherwise
-    return given('COLUMNS', size[0]), given('LINES', size[1])
-
-
-def is_terminal(stream):
-    """Whether a standard stream, which may be closed, is a terminal."""
-    return bool(stream) and stream.isatty()
-
-
-def stop_signals():
-    """The signals that end the program, those that somebody set to be ignored (nohup) left out."""
-    names = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGBREAK')
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-
-
-# ---- 3. Cells ----------------------------------------------------------------------------------
-# A terminal counts cells, not characters: a wide one takes two, a combining mark none. Text from
-# outside is cleaned once, where it is parsed; from then on only what is here cuts and fills it.
-
-class Span(NamedTuple):
-    """Text in one role. A line is a tuple of spans, a frame a list of lines."""
-    text: str
-    role: str = ''
-
-
-# Control sequences whole (CSI, OSC and other strings, two-character ones), then what is unfit to
-# be shown: variation selectors, skin tones, keycaps and flags, on whose width terminals disagree.
-ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x1b\\\\|\x9c|$)'
-                     '|\x1b[ -/]*[0-~]?', re.DOTALL)
-UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
-SECRET = re.compile(r'sk-(ant|lf)-[\w-]{8,}')      # a key or token, wherever it may come from
-UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')      # formats (and so bidi, ZWJ), surrogates, unknowns
-MARKS = ('Mn', 'Me')
-PLAIN = re.compile(r'[ -~]*\Z')         # the printable characters of ASCII
-
-# What stands for a glyph where only ASCII may be sent, cell for cell.
-ASCII = {'█': '#', '▉': '-', '▊': '-', '▋': '-', '▌': '-', '▍': '-', '▎': '-', '▏': '-',
-         '░': '-', '─': '-', '│': '|', '┌': '+', '┐': '+', '└': '+', '┘': '+', '·': '-',
-         '…': '~', '⚠': '!', '↑': '^', '↓': 'v', '←': '<', '→': '>', '✓': '+', '▸': '>',
-         '↳': '`', '✗': 'x',
-         '═': '=', '▁': '_', '▂': '.', '▃': ':', '▄': '~', '▅': '=', '▆': '+', '▇': '*'}
-
-
-@functools.lru_cache(maxsize=4096)
-def cell_count(char):
-    """The columns one character takes: 2 if East Asian wide, 0 if it combines, else 1."""
-    if unicodedata.category(char) in ('Mn', 'Me', 'Cf'):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in 'WF' else 1
-
-
-@functools.lru_cache(maxsize=1024)
-def cells(text):
-    """The columns that `text` takes on a terminal."""
-    return sum(map(cell_count, text))
-
-
-def width_of(line):
-    """The columns that a line takes."""
-    return sum(cells(span.text) for span in line)
-
-
-@functools.lru_cache(maxsize=16384)     # an organization has many names, told again at each poll
-def clean(text, most=TEXT_MOST):
-    """Text from outside as one line that is safe on a terminal, of at most `most` characters.
-
-    Escape sequences, controls, line breaks, bidirectional overrides and other invisible
-    characters go, and so do keys and tokens; a letter keeps at most two combining marks, or curses
-    drops the rest itself.
-    """
-    if PLAIN.match(text):       # nearly all is; what follows costs a microsecond a character
-        return SECRET.sub('[secret]', ' '.join(text[:2 * most].split()))[:most].rstrip()
-    text = UNFIT.sub('', ESCAPES.sub('', text[:16 * most]))
-    kept, marks = [], 2         # 2: a mark at the very start has no letter to stand on
-    for char in unicodedata.normalize('NFC', text):
-        kind = unicodedata.category(char)
-        if kind in MARKS:
-            marks += 1
-            if marks > 2:
-                continue
-        elif kind in UNFIT_KINDS:
-            continue
-        else:
-            char = ' ' if kind[0] in 'CZ' else char
-            marks = 2 if char == ' ' else 0
-        kept.append(char)
-    return SECRET.sub('[secret]', ' '.join(''.join(kept).split()))[:most].rstrip()
-
-
-def cut(text, width):
-    """As much of the start of `text` as `width` cells hold."""
-    used = 0
-    for index, char in enumerate(text):
-        used += cell_count(char)
-        if used > width:
-            return text[:index]
-    return text
-
-
-def fit(line, width):
-    """`line` in exactly `width` cells: filled up with blanks, or cut and ended with `…`."""
-    missing = width - width_of(line)
-    if missing >= 0:
-        return line + (Span(' ' * missing),) if missing else line
-    kept, room = [], width - 1
-    for text, role in line:
-        piece = cut(text, room)
-        kept.append(Span(piece, role))
-        room -= cells(piece)
-        if piece != text:
-            break
-    return (*kept, Span('…' + ' ' * room)) if width else ()
-
-
-def shorten(text, width):
-    """`text` in at most `width` cells, its cut end marked."""
-    return text if cells(text) <= width else cut(text, width - 1) + '…' * (width > 0)
-
-
-def fitting(variants, width):
-    """The first of the texts that `width` cells hold, else the last."""
-    return next((text for text in variants if cells(text) <= width), variants[-1])
-
-
-def wrap(text, width):
-    """`text` as lines of at most `width` cells, broken between words where that is possible."""
-    lines = ['']
-    for word in text.split():
-        if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= width:
-            lines[-1] += ' ' + word
-            continue
-        if lines[-1]:
-            lines.append('')
-        while cells(word) > width > 1:
-            lines[-1] = cut(word, width)
-            word = word[len(lines[-1]):]
-            lines.append('')
-        lines[-1] = word
-    return lines
-
-
-@functools.lru_cache(maxsize=1024)
-def ascii_text(text):
-    """`text` in ASCII and as many cells: by the table, without accents, else question marks."""
-    def stand_in(char):
-        plain = ASCII.get(char) or unicodedata.normalize('NFKD', char)[0]
-        return plain if plain < '\x7f' and cells(char) == 1 else '?' * cells(char)
-    return ''.join(char if char < '\x7f' else stand_in(char) for char in text)
-
-
-def ascii_line(line):
-    """The same line in ASCII."""
-    return tuple(Span(ascii_text(text), role) for text, role in line)
-
-
-# ---- 4. Model ----------------------------------------------------------------------------------
-# Values, none of which ever changes. A Reading is absorbed into the Snapshot, and whatever is
-# shown or printed is made of that one Snapshot.
-
-class Failure(NamedTuple):
-    """Why a source gave no value: a code of ERRORS, and what its sentence tells in particular."""
-    code: str
-    detail: str = ''
-    retry_after: Optional[float] = None     # seconds, where a 429 told them
-
-
-class SourceError(Exception):
-    """Raised by sources and parsers, whatever went wrong; carries its Failure.
-
-    Its text is the code alone, so that no secret can get into a traceback.
-    """
-
-    def __init__(self, code, detail='', retry_after=None):
-        super().__init__(code)
-        self.failure = Failure(code, detail, retry_after)
+}}
+
+
+class Amount(NamedTuple):
+    """Money in minor units of its currency: amount = minor units / 10**digits."""
+    used: float
+    limit: Optional[float]          # None: no cap
+    digits: int
+    currency: str
 
 
 class Limit(NamedTuple):
-    """One rate limit and how much of its window is used.
+    """One limit and how much of its window is used, as somebody reported it.
 
-    `id` is the key of the window in the reply, or 'weekly_scoped_' and the model's name; scripts
-    know the limit by it, people by its label.
+    `id` is what scripts know it by: the key of the window in the reply, or 'weekly_scoped_' and
+    the model's name. People know it by its label.
     """
     id: str
-    label: str                      # '5-Hour'
-    short: str                      # '5h'
-    used: float                     # percent, 0..100 and beyond
-    resets_at: Optional[float]      # None: the window has not started
-    window: Optional[int]           # seconds
-
-
-class Spend(NamedTuple):
-    """Paid use beyond the plan, in minor units of its currency.
-
-    `percent` is of the limit; None where there is no cap.
-    """
-    used: float
-    limit: Optional[float]          # None: no cap
-    digits: int                     # amount = minor units / 10**digits
-    currency: str
-    percent: Optional[float]
+    label: str                              # '5-Hour'
+    short: str                              # '5h'
+    used: Optional[float]                   # percent; None: an amount without a cap
+    resets_at: Optional[float] = None       # None: the window has not started
+    window: Optional[int] = None            # seconds
+    kind: str = 'rate'                      # 'spend': paid use beyond the plan; 'credit'
+    at: float = 0.0                         # when it was reported ...
+    via: str = ''                           # ... and by whom, if not by the service to us
+    amount: Optional[Amount] = None         # of money, where the limit is about that
+    note: str = ''                          # what else there is to say
 
 
 class Usage(NamedTuple):
-    """A reply of the usage endpoint, or as much of one as Claude Code's status line tells."""
+    """A report of limits. A whole report tells all that there are; a limit it lacks is gone."""
     limits: Tuple[Limit, ...]
-    spend: Optional[Spend]
-    via: str = ''                   # 'Claude Code' or 'Pace Maker', where no monitor asked
-    rest_at: Optional[float] = None     # where it was fed: when what is not fed was told
+    at: float = 0.0
+    is_whole: bool = True
+
+    @property
+    def rates(self):
+        """The limits that scripts and checks are about: all but the paid extra usage."""
+        return tuple(limit for limit in self.limits if limit.kind != 'spend')
 
 
 class Account(NamedTuple):
     """Who is logged in, as far as one source tells; texts are empty where it does not.
 
-    Badges are values of BADGES; the tier is the service's own word for the plan's rate limits.
+    The uuid is that of the account and the organization. The tier is the service's own word for
+    the plan's rate limits.
     """
-    uuid: str = ''                  # of the account and the organization, where known
+    uuid: str = ''
     name: str = ''
     email: str = ''
     organization: str = ''
-    badges: Tuple[str, ...] = ()
+    badges: Tuple[str, ...] = ()            # values of BADGES
     tier: str = ''
+    plan: str = ''                          # what the service calls the plan
 
 
 class Login(NamedTuple):
@@ -613,200 +463,89 @@ class Login(NamedTuple):
     token: str
     expires_at: Optional[float]
     account: Account
+    scopes: Tuple[str, ...] = ()            # () where they are not known
 
     def __repr__(self):
         return 'Login(token=..., expires_at=%r)' % (self.expires_at,)
 
 
-class PaceUsage(NamedTuple):
-    """The utilization that Pace Maker works from: percents 0..100 of both windows.
+class Credentials(NamedTuple):
+    """What there is to ask with: a Login and an Admin API key, or the Failure to find each.
 
-    A reset is None where its window has not started. `estimated`: the service has blocked Pace
-    Maker, which adds what was spent since to what it knew `at` that time.
+    `mode` is what they are for. The text form names neither.
     """
-    five_hour_used: float
-    five_hour_resets_at: Optional[float]
-    seven_day_used: float
-    seven_day_resets_at: Optional[float]
-    at: float
-    estimated: bool = False
+    login: Any
+    key: Any
+    mode: str
+
+    def __repr__(self):
+        return 'Credentials(mode=%r)' % self.mode
 
 
-class Agent(NamedTuple):
-    """One agent of the tree: a session's own (the root), or one that it has started.
-
-    `seen` and `ended` are times; None while it has not ended.
-    """
-    workspace: str
-    session: str
-    name: str
-    is_root: bool
-    seen: float
-    ended: Optional[float]
-    tools: Tuple[str, ...]          # the last three, newest first
-
-
-class PaceMaker(NamedTuple):
-    """What Pace Maker's files tell, nothing secret among it.
-
-    Events are tuples that begin with their time, for the clock alone lets them go by; None where
-    there is no such table.
-    """
-    config: dict                            # the keys of PACE_DEFAULTS that config.json sets
-    is_modern: bool                         # of a release from 2.0 on
-    usage: Optional[PaceUsage] = None
-    decided: Optional[Tuple[float, bool, int]] = None   # when, throttling, seconds
-    blockages: Optional[tuple] = None       # (at, category)
-    langfuse: Optional[tuple] = None        # (at, sessions, traces, spans)
-    secrets: Optional[tuple] = None         # (at, how many were masked)
-    activity: tuple = ()                    # (at, code, colour)
-    governance: tuple = ()                  # (at, type, project, words), newest first
-    errors: Optional[tuple] = None          # (at,) of the error lines in its log
-    problems: Tuple[str, ...] = ()          # what could not be read besides its decision
-    agents: Tuple[Agent, ...] = ()
-    version: str = ''
-
-
-class Loan(NamedTuple):
-    """What Pace Maker's own requests of the usage endpoint tell us."""
-    usage: Optional[Usage]
-    at: float
-    blocked_until: float            # 0.0: it is not blocked
-
-
-class DayCosts(NamedTuple):
-    """Claude Code's cost on one UTC day, in cents: {(name, currency): Decimal} each."""
-    by_user: dict                   # names are addresses in lower case, or of API keys
-    by_model: dict
-
-
-class Projection(NamedTuple):
-    """Where a month's cost will end at the rate so far, in exact Decimals of cents of USD."""
-    rate: Any                       # per hour
-    projected: Any
-    other: Any                      # at the rate of the last seven days, if that differs
-
-
-class Console(NamedTuple):
-    """The organization's month to date, by the UTC calendar. Amounts are exact Decimals of cents.
-
-    Claude Code's costs are by user and model, the cost report's by workspace; the two overlap, and
-    neither holds the other. Currencies are never added up.
-    """
-    organization: str
-    month: str                      # '2026-11'
-    through: str                    # '2026-11-18', the day under way
-    you: str                        # your address; '' if it is not known
-    own: Optional[dict]             # currency -> your Claude Code cost
-    total: Optional[dict]           # currency -> the organization's cost; None: not accessible
-    projection: Optional[Projection]    # None on a month's first day, and while it is loading
-    by_day: tuple                   # (day, cents or None), yours or else the organization's
-    by_user: tuple                  # (name, currency, cents), the largest first
-    by_model: tuple
-    by_workspace: tuple
-    days_done: int                  # of them as they are now
-    days: int                       # how many of them there are so far
-    problems: tuple                 # (day, or '' for the cost report; its Failure)
-
-    @property
-    def has_unknown_days(self):
-        """Whether there are days of which nothing is known yet, not even why they are missing."""
-        return self.days_done + sum(bool(part) for part, _ in self.problems) < self.days
-
-    @property
-    def complete(self):
-        """Whether nothing of the month is missing: every day as it is now, and the bill."""
-        return (self.days_done == self.days and self.total is not None
-                and not self.problems)
-
-
-class Reading(NamedTuple):
-    """What a poller tells: a source's new value, or why there is none, and the plan from here.
-
-    A value without a `next_at` is known but is just being asked for again, or loaded further.
-    """
-    source: str                         # a field of Snapshot
-    at: float
-    value: Any = None
-    failure: Optional[Failure] = None
-    next_at: Optional[float] = None     # when it is asked again; None: only after a change
-    free_at: Optional[float] = None     # from when on a key may ask
+# The phases of a source: a request is due or under way; the next one is planned; it has to wait,
+# for a block or the budget. '' before its poller has spoken.
+ASKING, PLANNED, HELD = 'asking', 'planned', 'held'
 
 
 class Known(NamedTuple):
-    """What is known of one source: its last good value and the latest failure, if it fails."""
+    """What is known of one source: its last good value, its failure if it fails, its phase."""
     value: Any = None
-    at: Optional[float] = None          # when the value was received
+    at: Optional[float] = None              # when the value was reported
     failure: Optional[Failure] = None
-    next_at: Optional[float] = None
-    free_at: Optional[float] = None
+    phase: str = ''
+    next_at: Optional[float] = None         # when it is asked again; None: only after a change
+    free_at: Optional[float] = None         # from when on a key may ask
+
+    @property
+    def is_settled(self):
+        """Whether the last word is said for now: no request is due or under way."""
+        return self.phase in (PLANNED, HELD)
 
 
-class Snapshot(NamedTuple):
-    """Everything known, by source."""
-    identity: Known = Known()   # Account, from .claude.json
-    login: Known = Known()      # Account, from the credentials
-    profile: Known = Known()    # Account, from the service
-    usage: Known = Known()      # Usage
-    pace_maker: Known = Known()     # PaceMaker, None where it is not installed
-    console: Known = Known()    # Console
-    store: Known = Known()      # why nothing is shared with other monitors, None where it is
-    modes: Known = Known()      # those of MODES that there are credentials for
+class Reading(NamedTuple):
+    """What a poller tells of a source. With a failure, or while it is being asked, a value of
+    None stands for the last good one."""
+    place: str                              # a config directory, or ''
+    source: str
+    known: Known
+
+
+class Snapshot(dict):
+    """Everything known, (place, source) -> Known. Never changed: `absorb` makes the next one.
+
+    The place is the config directory that the source is about, or ''.
+    """
+
+    def __missing__(self, key):
+        return Known()
 
 
 def absorb(snapshot, reading):
-    """The snapshot after the reading. A failure keeps the last good value; another account's
-    identity keeps nothing, for its numbers are not this account's."""
-    source, at, value, failure, next_at, free_at = reading
-    old = getattr(snapshot, source)
-    if failure:
-        new = old._replace(failure=failure, next_at=next_at, free_at=free_at)
-    else:
-        new = Known(value, at, None, next_at, free_at)
-    if source == 'identity' and value and old.value and value.uuid != old.value.uuid:
-        snapshot = snapshot._replace(profile=Known(), usage=Known())
-    return snapshot._replace(**{source: new})
+    """The Snapshot after a Reading.
 
+    Where another account is logged in at a place, all that was the former one's is dropped.
+    """
+    place, source, known = reading
+    old = snapshot[place, source]
+    if known.value is None and (known.failure or known.phase == ASKING):
+        known = known._replace(value=old.value, at=old.at)
+    if source == 'identity' and old.value and known.value and known.value.uuid != old.value.uuid:
+        snapshot = {key: value for key, value in snapshot.items()
+                    if key[0] != place or key[1] == 'credentials'}
+    new = Snapshot(snapshot)
+    new[place, source] = known
+    return new
 
-def account_of(snapshot):
-    """The Account to show, each field from the best source that has it."""
-    known = [source.value for source in (snapshot.profile, snapshot.identity, snapshot.login)
-             if source.value]
-    return Account(*(next(filter(None, values), values[0]) for values in zip(*known)))
-
-
-def usage_of(snapshot):
-    """What is known of usage, with the login's failure before its own: no login, no request."""
-    failure = snapshot.login.failure
-    if not failure:
-        return snapshot.usage
-    return snapshot.usage._replace(failure=failure, next_at=None, free_at=None)
-
-
-def main_of(snapshot, mode):
-    """What is known of the source that a mode is about."""
-    return snapshot.console if mode == 'console' else usage_of(snapshot)
-
-
-def has_numbers(snapshot, mode='code'):
-    """Whether there is a number to show."""
-    if mode == 'console':
-        return bool(snapshot.console.value)
-    usage, pace = snapshot.usage.value, snapshot.pace_maker.value
-    return bool(usage and (usage.limits or usage.spend) or pace and pace.usage)
-
-
-# ---- 5. Parsing --------------------------------------------------------------------------------
-# From documents and rows of others to the model. A wrong shape raises SourceError and nothing
-# else; what a format may leave out is left out. Every text passes `clean` here, so that no control
-# character gets any further.
 
 def parse_json(data, parse_float=float):
     """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
     try:
         return json.loads(data.decode('utf-8-sig'), parse_float=parse_float)
     except (ValueError, RecursionError):
-        raise SourceError('bad_reply', 'no JSON' if data.strip() else 'it is empty')
+        pass
+    if data.strip():
+        raise SourceError('bad_reply', 'no JSON')
+    raise SourceError('bad_reply', 'it is empty')
 
 
 def mapping(value, what):
@@ -818,16 +557,32 @@ def mapping(value, what):
     return value
 
 
+def field(document, path, read=None):
+    """The value at a path such as 'spend.used.currency' in a reply; None where it is missing.
+
+    `read(value, what)` checks it. SourceError bad_reply where something on the way is no object.
+    """
+    for name in path.split('.'):
+        document = mapping(document, path).get(name)
+    if read:
+        document = read(document, path)
+    return document
+
+
+def is_number(value):
+    """Whether a value of JSON is a finite number of a sensible size."""
+    is_numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_numeric and abs(value) < 1e15
+
+
 def number(value, what):
-    """`value` if it is a finite JSON number or null. SourceError bad_reply for all else."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+    """`value` if it is a number or null. SourceError bad_reply for all else."""
+    if value is not None and not is_number(value):
         raise SourceError('bad_reply', what + ' is no number')
     return value
 
 
-def moment(value, what):
+def time_in(value, what):
     """Epoch seconds of a time in a reply, or None. SourceError bad_reply for all else."""
     try:
         return parse_time(value)
@@ -837,570 +592,111 @@ def moment(value, what):
 
 def text(value):
     """`value` cleaned if it is a text, else ''."""
-    return clean(value) if isinstance(value, str) else ''
-
-
-def neutral_label(key):
-    """(label, window) for a limit known only by its key: ('7-Day Cowork', 604800)."""
-    for prefix, (label, window) in PREFIXES.items():
-        if key.startswith(prefix):
-            return label + clean(key[len(prefix):].replace('_', ' ').title()), window
-    return clean(key.replace('_', ' ').title()) or 'Other', None
-
-
-def make_limit(key, label, used, resets_at, window):
-    """A Limit; one that LIMITS knows has its labels from there."""
-    label, short, window = LIMITS.get(key, (label, label.replace('7-Day ', ''), window))
-    return Limit(key, label, short, float(used), resets_at, window)
-
-
-def parse_window(key, window):
-    """The Limit of a top-level window, or None if it is not in use."""
-    used = window.get('utilization')
-    if key not in LIMITS and not (isinstance(used, (int, float)) and used > 0
-                                  and used is not True):
-        return None
-    what = key if key in LIMITS else 'a limit'
-    used = number(used, what + '.utilization')
-    if used is None:
-        return None
-    label, seconds = neutral_label(key)
-    return make_limit(key, label, used, moment(window.get('resets_at'), what + '.resets_at'),
-                      seconds)
-
-
-def parse_listed(entry):
-    """The Limit of an entry of `limits`, or None if it has no percent."""
-    entry = mapping(entry, 'a limit')
-    used = number(entry.get('percent'), 'percent')
-    kind, group = text(entry.get('kind')) or 'other', entry.get('group')
-    window = GROUPS.get(group) if isinstance(group, str) else None
-    key, label = KINDS.get(kind, kind), neutral_label(kind)[0]
-    if kind == 'weekly_scoped':
-        name = scope_name(entry.get('scope'))
-        key = '_'.join(filter(None, (kind, re.sub(r'\W+', '_', name.lower()).strip('_'))))
-        label, window = '7-Day ' + (name.title() if name.islower() else name or 'Scoped'), 7 * DAY
-    if used is None:
-        return None
-    return make_limit(key, label, used, moment(entry.get('resets_at'), 'resets_at'), window)
-
-
-def scope_name(scope):
-    """The name of the model, else of the surface, that a weekly limit is about; '' if none."""
-    scope = scope if isinstance(scope, dict) else {}
-    model = scope.get('model')
-    return text(model.get('display_name') if isinstance(model, dict) else model) or text(
-        scope.get('surface'))
-
-
-def parse_usage(document):
-    """The Usage in a reply of USAGE_PATH, each limit once: its two lists overlap.
-
-    Percents are 0..100, never 0..1. SourceError bad_reply for any other shape.
-    """
-    if not isinstance(document, dict):
-        raise SourceError('bad_reply', 'usage is no object')
-    windows = {key: document.get(key) for key in LIMITS}
-    windows.update((clean(key) or 'other', value) for key, value in document.items()
-                   if is_window(key, value))
-    limits = {}
-    for key, value in windows.items():
-        limits[key] = parse_window(key, mapping(value, key))
-    listed = document.get('limits')
-    if not isinstance(listed, (list, type(None))):
-        raise SourceError('bad_reply', 'limits is no list')
-    for limit in filter(None, map(parse_listed, listed or ())):
-        named = limit.id.replace('weekly_scoped_', 'seven_day_')
-        if limits.get(named) and (named in LIMITS or named in windows):
-            continue
-        limits[limit.id if not limits.get(limit.id) else unused(limit.id, limits)] = limit
-    found = [limit._replace(id=key) for key, limit in limits.items() if limit]
-    return Usage(tuple(sorted(found, key=rank)), parse_spend(document))
-
-
-def is_window(key, value):
-    """Whether a top-level entry looks like a window. Their names are an open set."""
-    return key not in ('extra_usage', 'spend') and isinstance(value, dict) and (
-        'utilization' in value)
-
-
-def unused(key, taken):
-    """`key` with the first number that makes it new: two scopes may bear one name."""
-    return next(name for name in ('%s_%d' % (key, n) for n in range(2, 10 ** 6))
-                if name not in taken)
-
-
-def rank(limit):
-    """The limits known by name first, then the scoped ones, then the rest."""
-    names = list(LIMITS)
-    return (names.index(limit.id) if limit.id in names else len(names),
-            not limit.id.startswith('weekly_scoped'))
-
-
-def parse_spend(document):
-    """The Spend in a usage reply, from `spend` where present, else `extra_usage`; None if off."""
-    spend = mapping(document.get('spend'), 'spend')
-    used = mapping(spend.get('used'), 'spend.used')
-    if used:
-        limit = mapping(spend.get('limit'), 'spend.limit')
-        return make_spend(spend.get('enabled'), used.get('amount_minor'),
-                          limit.get('amount_minor'), used.get('currency'),
-                          used.get('exponent'), spend.get('percent'))
-    extra = mapping(document.get('extra_usage'), 'extra_usage')
-    return make_spend(extra.get('is_enabled'), extra.get('used_credits'),
-                      extra.get('monthly_limit'), extra.get('currency'),
-                      extra.get('decimal_places'), extra.get('utilization'))
-
-
-def make_spend(enabled, used, limit, currency, digits, percent):
-    """A Spend of a reply's raw fields, or None where nothing is or may be spent."""
-    used, limit = number(used, 'amount used'), number(limit, 'amount of the limit')
-    digits, percent = number(digits, 'decimal places'), number(percent, 'percent')
-    currency = text(currency)[:8].upper() or 'USD'
-    if not used and not enabled:
-        return None
-    if digits is None or not 0 <= digits <= 6:
-        digits = MINOR_DIGITS.get(currency, 2)
-    if percent is None and limit is not None:
-        percent = 100 * (used or 0) / limit if limit else 100 * bool(used)
-    return Spend(used or 0, limit, int(digits), currency, percent)
-
-
-def badges_of(plan, *more):
-    """The badges of an organization type or plan (`claude_max`, `max`), and more, each once."""
-    names = [BADGES.get(text(plan).replace('claude_', '')), *more]
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
-def parse_profile(document):
-    """The Account in a reply of PROFILE_PATH; any field may be missing."""
-    if not isinstance(document, dict):
-        raise SourceError('bad_reply', 'profile is no object')
-    person = mapping(document.get('account'), 'account')
-    organization = mapping(document.get('organization'), 'organization')
-    return Account(text(person.get('uuid')),
-                   text(person.get('full_name')) or text(person.get('display_name')),
-                   text(person.get('email')), text(organization.get('name')),
-                   badges_of(organization.get('organization_type'),
-                             person.get('has_claude_max') is True and 'MAX',
-                             person.get('has_claude_pro') is True and 'PRO'),
-                   text(organization.get('rate_limit_tier')))
-
-
-def parse_identity(document):
-    """The Account in `.claude.json`, or None if it names none."""
-    account = document.get('oauthAccount') if isinstance(document, dict) else None
-    if not isinstance(account, dict):
-        return None
-    uuids = text(account.get('accountUuid')), text(account.get('organizationUuid'))
-    return Account('/'.join(filter(None, uuids)), text(account.get('displayName')),
-                   text(account.get('emailAddress')), text(account.get('organizationName')),
-                   badges_of(account.get('organizationType')),
-                   text(account.get('organizationRateLimitTier')))
-
-
-def parse_login(document):
-    """The Login in a credentials document. SourceError logged_out or malformed."""
-    if not isinstance(document, dict):
-        raise SourceError('malformed', 'credentials: no JSON object')
-    login = document.get('claudeAiOauth')
-    token = login.get('accessToken') if isinstance(login, dict) else None
-    if not token:
-        raise SourceError('logged_out')
-    if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
-        raise SourceError('malformed', 'credentials: the token is not of printable characters')
-    expires = login.get('expiresAt')
-    known = (isinstance(expires, (int, float)) and not isinstance(expires, bool)
-             and abs(expires) < 1e15)
-    return Login(token, expires / 1000 if known else None,
-                 Account(badges=badges_of(login.get('subscriptionType')),
-                         tier=text(login.get('rateLimitTier'))))
-
-
-def parse_status(document):
-    """(a document like a usage reply's, the model's name) of what Claude Code tells its status
-    line. Whatever is odd of it is left out, for a status line must never break the prompt."""
-    document = document if isinstance(document, dict) else {}
-    rates, model = document.get('rate_limits'), document.get('model')
-    windows = {}
-    for key in LIMITS if isinstance(rates, dict) else ():
-        try:
-            window = mapping(rates.get(key), key)
-            told = {'utilization': number(window.get('used_percentage'), key),
-                    'resets_at': moment(window.get('resets_at'), key)}
-        except SourceError:
-            continue
-        if told['utilization'] is not None:
-            windows[key] = told
-    return windows, text(model.get('display_name')) if isinstance(model, dict) else ''
-
-
-def parse_stored(body, parse):
-    """`parse(document)` of a stored reply; None if it is none, whoever wrote it."""
-    try:
-        return parse(json.loads(body))
-    except (SourceError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError):
-        return None
-
-
-def parse_pace_config(document):
-    """The keys of PACE_DEFAULTS in config.json, checked. SourceError malformed."""
-    if not isinstance(document, dict):
-        raise SourceError('malformed', 'config.json: no object')
-    config = {}
-    for key, default in PACE_DEFAULTS.items():
-        value = document.get(key)
-        kinds = (int, float) if type(default) in (int, float) else type(default)
-        if value is None:
-            continue
-        if (not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
-                or not isinstance(value, str) and not 0 <= value < 1e9):
-            raise SourceError('malformed', 'config.json: %s is no fit value' % key)
-        config[key] = clean(value) if isinstance(value, str) else value
-    return config
-
-
-def parse_pace_usage(row):
-    """The PaceUsage in a row of usage_snapshots or api_cache that has both percents."""
-    return PaceUsage(number(row['five_hour_util'], 'five_hour_util'),
-                     moment(row['five_hour_resets_at'], 'five_hour_resets_at'),
-                     number(row['seven_day_util'], 'seven_day_util'),
-                     moment(row['seven_day_resets_at'], 'seven_day_resets_at'),
-                     number(row['timestamp'], 'timestamp') or 0.0)
-
-
-def parse_pace_maker(config, tables, errors, version, problems, now):
-    """The PaceMaker in what was read of its files. What is odd of that which it does not decide
-    by joins the `problems`."""
-    decided = events(tables, 'pacing_decisions', integer, integer)
-    if decided and None in tables['pacing_decisions'][0].values():
-        decided = None
-    usage, problems, told = pace_usage(tables, now), list(problems), {}
-    for name, (file, parse) in PACE_PARTS.items():
-        try:
-            told[name] = parse(tables)
-        except SourceError as error:
-            told[name], words = None, '%s: %s' % (file, error.failure.detail)
-            problems.append(message(Failure('malformed', words), None, now))
-    return PaceMaker(
-        config, bool(set(tables) - set(FIRST_TABLES)), usage,
-        (decided[0][0], bool(decided[0][1]), decided[0][2]) if decided else None,
-        told['blockages'], told['langfuse'], told['secrets'], told['activity'] or (),
-        told['governance'] or (), errors, tuple(problems), told['agents'] or (), version)
-
-
-# The tables that a release before 2.0 may have.
-FIRST_TABLES = ('usage_snapshots', 'pacing_decisions', 'blockage_events')
-# A field of PaceMaker that it does not decide by -> (file, what makes it of the tables).
-PACE_PARTS = {
-    'blockages': ('usage.db', lambda tables: events(tables, 'blockage_events', text)),
-    'langfuse': ('usage.db', lambda tables: events(tables, 'langfuse_metrics', integer, integer,
-                                                   integer)),
-    'secrets': ('usage.db', lambda tables: events(tables, 'secrets_metrics', integer)),
-    'activity': ('usage.db', lambda tables: events(tables, 'activity_events', text, text)),
-    'governance': ('usage.db', lambda tables: events(tables, 'governance_events', text, text,
-                                                     long_text)),
-    'agents': ('session_registry.db', lambda tables: parse_agents(tables)),
-}
-
-
-def integer(value):
-    """A count; null is none."""
-    return value if type(value) is int else int(number(value, 'a count') or 0)
-
-
-def long_text(value):
-    """`text` with room for what a hook has to say; its cut end is marked."""
-    words = clean(value, WORDS_MOST + 1) if isinstance(value, str) else ''
-    return words if len(words) <= WORDS_MOST else words[:WORDS_MOST] + '…'
-
-
-def events(tables, name, *kinds):
-    """The rows of a table as tuples of a time and of values of these kinds; None without it."""
-    rows = tables.get(name)
-    return rows if rows is None else tuple(
-        (number(at, 'a time in ' + name) or 0.0,
-         *(kind(value) for kind, value in zip(kinds, values)))
-        for at, *values in (row.values() for row in rows))
-
-
-def parse_loan(tables):
-    """The Loan in Pace Maker's last reply and in what it knows of a block."""
-    blocked = [integer(row['backoff_until']) for row in tables.get('backoff_state') or ()]
-    try:
-        usage, at = parse_cache(tables.get('api_cache') or ())
-    except SourceError:
-        usage, at = None, 0.0       # an odd reply does not lift the block
-    return Loan(usage, at, max(blocked, default=0))
-
-
-def parse_cache(rows):
-    """(Usage, when) of the row of api_cache: of the whole reply where it has that and it can be
-    understood, else of its columns."""
-    for row in rows:
-        usage = parse_stored(row['raw_response'], parse_usage) or parse_usage({
-            key: {'utilization': row[key + '_util'], 'resets_at': row[key + '_resets_at']}
-            for key in ('five_hour', 'seven_day')})
-        return usage._replace(via='Pace Maker'), number(row['timestamp'], 'timestamp') or 0.0
-    return None, 0.0
-
-
-def parse_agents(tables):
-    """The Agents in the session registry, by workspace and session, roots first."""
-    tools = {}
-    for action in tables.get('agent_actions') or ():
-        tools.setdefault(action['agent_id'], []).append(text(action['tool_name']))
-    agents = (Agent(text(row['workspace_root']), clean(str(row['session_id'])),
-                    text(row['subagent_type']) or clean(str(row['agent_id']))[-8:],
-                    row['role'] == 'root', moment(row['last_seen'], 'last_seen') or 0.0,
-                    moment(row['ended_at'], 'ended_at'),
-                    tuple(tools.get(row['agent_id'], ())[:AGENT_TOOLS]))
-              for row in tables.get('agents') or ())
-    return tuple(sorted(agents, key=lambda agent: (agent[:2], not agent.is_root)))
-
-
-def pace_usage(tables, now):
-    """The PaceUsage to work from: its estimate while it has no access, else its latest reply."""
-    fallback = tables.get('fallback_state_v2')
-    if fallback and fallback[0]['state'] == 'fallback':
-        return estimate(fallback[0], tables.get('calibrated_coefficients') or (),
-                        tables.get('accumulated_costs') or (), now)
-    rows = [row for name in ('api_cache', 'usage_snapshots') for row in tables.get(name) or ()
-            if None not in (row['five_hour_util'], row['seven_day_util'])]
-    return parse_pace_usage(rows[0]) if rows else None
-
-
-def estimate(state, calibrated, costs, now):
-    """Pace Maker's own estimate from what was spent since its API access was blocked."""
-    tier = '20x' if '20x' in str(state['tier']) else '5x'
-    measured = next((row for row in calibrated if row['tier'] == state['tier']), {})
-    entered, windows = number(state['entered_at'], 'entered_at') or 0.0, []
-    costs = [(number(row['timestamp'], 'timestamp') or 0.0,
-              number(row['cost_dollars'], 'cost') or 0) for row in costs]
-    for index, (key, seconds) in enumerate((('5h', 5 * HOUR), ('7d', 7 * DAY))):
-        coefficient = number(measured.get('coefficient_' + key), 'coefficient')
-        if coefficient is None:
-            coefficient = COEFFICIENTS[tier][index]
-        windows += estimate_window(
-            number(state['baseline_' + key], 'baseline') or 0,
-            moment(state['resets_at_' + key], 'resets_at'),
-            number(state['rollover_cost_' + key], 'rollover_cost'),
-            seconds, coefficient, [cost for cost in costs if cost[0] >= entered], now)
-    return PaceUsage(*windows, at=entered, estimated=True)
-
-
-def estimate_window(baseline, resets_at, rollover, seconds, coefficient, costs, now):
-    """(percent, resets_at) of one window: its baseline and what the costs since have used.
-
-    `coefficient` is the part of it that a dollar uses. Where it has ended since, it begins anew
-    at its boundary; `rollover` is what was spent until Pace Maker itself saw that.
-    """
-    spent = sum(cost for _, cost in costs)
-    if resets_at is not None and resets_at <= now:
-        boundary = resets_at + (now - resets_at) // seconds * seconds
-        spent = sum(cost for at, cost in costs if at >= boundary)
-        baseline, resets_at = 0, boundary + seconds
-    elif rollover is not None:
-        baseline, spent = 0, max(0, spent - rollover)
-    return min(100, baseline + spent * coefficient * 100), resets_at
-
-
-def parse_cents(amount):
-    """An amount of cents, a number or a text, as an exact Decimal; null is nothing."""
-    decimal = load_decimal()
-    if type(amount) is decimal.Decimal and amount.is_finite() and amount.adjusted() < 15:
-        return amount
-    try:
-        cents = decimal.Decimal('nan' if isinstance(amount, bool) else amount or 0)
-    except (decimal.InvalidOperation, TypeError, ValueError):
-        cents = decimal.Decimal('nan')
-    if not cents.is_finite() or cents.adjusted() >= 15:
-        raise SourceError('bad_reply', 'an amount is no number')
-    return cents
-
-
-def listed(document):
-    """The rows of a page of the Admin API."""
-    rows = mapping(document, 'a page').get('data')
-    if not isinstance(rows, list):
-        raise SourceError('bad_reply', 'data is no list')
-    return [mapping(row, 'a row') for row in rows]
-
-
-def add(amount, *tables):
-    """Add an {amount, currency} to each of (sums, name), sums being {(name, currency): cents}."""
-    amount = mapping(amount, 'an amount')
-    cents, currency = parse_cents(amount.get('amount')), text(amount.get('currency')).upper()
-    for sums, name in tables:
-        key = name, currency or 'USD'
-        sums[key] = sums.get(key, 0) + cents
-
-
-def parse_claude_code(rows):
-    """The DayCosts in the rows of a Claude Code report: a user has several."""
-    day = DayCosts({}, {})
-    for row in rows:
-        actor = mapping(row.get('actor'), 'actor')
-        name = text(actor.get('email_address')).lower() or actor_name(actor)
-        models = row.get('model_breakdown') or ()
-        if not isinstance(models, (list, tuple)):
-            raise SourceError('bad_reply', 'model_breakdown is no list')
-        for model in models:
-            model = mapping(model, 'a model')
-            add(model.get('estimated_cost'), (day.by_user, name),
-                (day.by_model, text(model.get('model')) or 'unknown'))
-    return day
-
-
-def actor_name(actor):
-    """The name of an actor without an address; that of a key must not look like an address."""
-    key = text(actor.get('api_key_name'))
-    return 'API key ' * ('@' in key) + key or text(actor.get('type')) or 'unknown'
-
-
-def parse_cost_report(rows):
-    """({(day, currency): cents}, {(workspace id, currency): cents}) of a cost report's buckets."""
-    by_day, by_workspace = {}, {}
-    for bucket in rows:
-        results = bucket.get('results') or ()
-        if not isinstance(results, (list, tuple)):
-            raise SourceError('bad_reply', 'results is no list')
-        for result in results:
-            result = mapping(result, 'a result')
-            add(result, (by_day, text(bucket.get('starting_at'))[:10]),
-                (by_workspace, text(result.get('workspace_id'))))
-    return by_day, by_workspace
-
-
-class Names(NamedTuple):
-    """What the Admin API's lists say, which are asked seldom."""
-    organization: str = ''
-    login_name: Optional[str] = None    # to whom, None where the users were not asked, ...
-    you: str = ''               # ... this address among them belongs; '' if none does
-    workspaces: dict = {}       # id -> name
-    at: float = 0.0             # when they were asked, by our clock
-
-
-class PackedMonth(NamedTuple):
-    """What a poll of the Console brought, as it is stored; `unpacked_month` has it back."""
-    at: float               # when it was polled, by the service's clock ...
-    skew: float             # ... which is so much ahead of ours
-    names: Optional[Any]    # a tuple of Names
-    days: dict              # of those that may still change: day -> DayCosts
-    costs: Optional[Any]    # of parse_cost_report
-    problems: dict          # Failures by day, '' for the cost report
-
-
-def packed_table(table):
-    """{(name, currency): Decimal} as values of JSON."""
-    return [[name, currency, str(cents)] for (name, currency), cents in table.items()]
-
-
-def unpacked_table(rows):
-    """The table of `packed_table`. ValueError and the like for all else, as of what follows."""
-    from decimal import Decimal
-    table = {(known_text(name), known_text(currency)): Decimal(known_text(cents))
-             for name, currency, cents in rows}
-    if not all(cents.is_finite() for cents in table.values()):
-        raise ValueError('no amount')
-    return table
-
-
-def known_text(value):
-    """A text that was clean when it was stored. ValueError if it is none."""
     if not isinstance(value, str):
-        raise ValueError('no text')
+        return ''
     return clean(value)
 
 
-def unpacked_day(tables):
-    """The DayCosts in its JSON form."""
-    return DayCosts(*map(unpacked_table, tables))
+# ---- Words -------------------------------------------------------------------------------------
+# Numbers as people read them. Whatever compares with the clock goes through the Moment that a
+# frame is made for, which notes until when the words stay true.
+
+WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
+NO_LIMITS = 'This account has no usage limits.'
+MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
 
 
-def unpacked_month(document):
-    """The PackedMonth in its JSON form."""
-    at, skew, names, days, costs, problems = document
-    if names is not None:
-        organization, name, you, workspaces, asked_at = names
-        names = Names(known_text(organization), None if name is None else known_text(name),
-                      known_text(you), {key: known_text(name) for key, name in
-                                        workspaces.items()}, float(parse_time(asked_at)))
-    problems = {part and utc_day(parse_time(part + 'T00:00Z')): Failure(code, known_text(detail))
-                for part, (code, detail, _) in problems.items()}
-    if not all(failure.code in CONSOLE_ERRORS for failure in problems.values()):
-        raise ValueError('no failure')
-    if costs is not None:
-        by_day, by_workspace = map(unpacked_table, costs)
-        costs = by_day, by_workspace
-    return PackedMonth(
-        float(parse_time(at)), float(number(skew, 'skew')), names,
-        {day: unpacked_day(tables) for day, tables in days.items()}, costs, problems)
+class Moment:
+    """The time that something is made for, and `until` when what was asked of it holds."""
 
+    def __init__(self, now):
+        self.now, self.until = now, now + DAY
 
-def parse_admin_key(document, env):
-    """The Admin API key of the environment, else of the credentials document.
+    def change_at(self, at):
+        """Note that something changes at a time, if that is still to come."""
+        if at > self.now:
+            self.until = min(self.until, at)
 
-    SourceError no_credentials; unauthorized where it is a key of another kind.
-    """
-    console = document.get('anthropicConsole') if isinstance(document, dict) else None
-    stored = console.get('adminApiKey') if isinstance(console, dict) else None
-    key = env.get('ANTHROPIC_ADMIN_API_KEY', '').strip() or stored
-    key = key.strip() if isinstance(key, str) else key
-    if not key:
-        raise SourceError('no_credentials')
-    if not isinstance(key, str) or not re.fullmatch('[!-~]+', key):
-        raise SourceError('unauthorized', 'it is not of printable characters')
-    for start, kind in OTHER_KEYS.items():
-        if key.strip('"\'').lower().startswith(start):
-            raise SourceError('unauthorized', kind + ', where sk-ant-admin... is needed')
-    return key
+    def left(self, at):
+        """Seconds until a time, which words tell in minutes, or in seconds at the end."""
+        seconds = at - self.now
+        if seconds > 0:
+            step = 1 if seconds < MINUTE else MINUTE
+            # Just after the whole unit, for then it is another number.
+            self.change_at(self.now + seconds % step + 0.001)
+        return seconds
 
+    def age(self, at):
+        """Seconds since a time, which words tell in minutes, or in seconds at first."""
+        seconds = max(0, self.now - at)
+        step = 1 if seconds < MINUTE else MINUTE
+        self.change_at(self.now + step - seconds % step + 0.001)
+        return seconds
 
-OTHER_KEYS = {'sk-ant-oat': "this is Claude Code's login token",
-              'sk-ant-ort': "this is Claude Code's refresh token",
-              'sk-ant-api': 'this is a normal API key'}
+    def is_past(self, at):
+        """Whether a time has come."""
+        self.change_at(at)
+        return at <= self.now
 
+    def is_within(self, at, seconds):
+        """Whether a time is less than so many seconds ago."""
+        return not self.is_past(at + seconds)
 
-# ---- 6. Reckoning ------------------------------------------------------------------------------
-# Pure arithmetic: the same arguments, the same value. First what is told in words, then when to
-# ask, then what Pace Maker decides, then the Console's month.
+    def clock(self, at):
+        """`clock_text` of a time."""
+        self.left(at)
+        self.change_at(at + DAY)            # then the weekday is told, and later the date
+        self.change_at(at + 7 * DAY)
+        return clock_text(at, self.now)
+
 
 def percent_shown(used):
     """Percent as a whole number: rounded, but 100 only from 100 on."""
-    return max(0, int(used + 0.5) if used >= 100 else min(99, int(used + 0.5)))
+    whole = max(0, int(used + 0.5))
+    if used < 100:
+        return min(99, whole)
+    return whole
 
 
 def level(used):
     """The colour of a percent, by the number that is shown."""
-    return next((name for most, name in LEVELS if percent_shown(used) <= most), 'red')
+    shown = percent_shown(used)
+    for most, name in LEVELS:
+        if shown <= most:
+            return name
+    return 'red'
 
 
 def countdown(seconds):
     """'4d 1h 12m', '3h 45m', '12m', '45s': rounded down, leading zero units left out."""
     seconds = max(0, int(seconds))
-    if seconds < MINUTE:
-        return '%ds' % seconds
-    units = ((seconds // DAY, 'd'), (seconds // HOUR % 24, 'h'), (seconds // MINUTE % 60, 'm'))
-    first = next(index for index, (count, _) in enumerate(units) if count)
-    return ' '.join('%d%s' % unit for unit in units[first:])
+    days, hours, minutes = seconds // DAY, seconds // HOUR % 24, seconds // MINUTE % 60
+    if days:
+        return '%dd %dh %dm' % (days, hours, minutes)
+    if hours:
+        return '%dh %dm' % (hours, minutes)
+    if minutes:
+        return '%dm' % minutes
+    return '%ds' % seconds
 
 
 def countdown_short(seconds):
     """'4d', '3h45m', '12m', '45s', in at most six cells."""
-    whole = countdown(seconds)
-    return whole.split(' ')[0] if 'd' in whole else whole.replace(' ', '')
+    words = countdown(seconds)
+    if 'd' in words:
+        return words.split(' ')[0]
+    return words.replace(' ', '')
 
 
 def clock_text(at, now):
     """Local time of day, with the weekday from a day's distance on, the date from a week's."""
     local, distance = time.localtime(at), abs(at - now)
-    day = ''
+    words = time.strftime('%H:%M', local)
     if distance >= 7 * DAY:
-        day = '%s %d ' % (MONTHS[local.tm_mon - 1], local.tm_mday)
-    elif distance >= DAY:
-        day = WEEKDAYS[local.tm_wday] + ' '
-    return day + time.strftime('%H:%M', local)
+        return '%s %d %s' % (MONTHS[local.tm_mon - 1], local.tm_mday, words)
+    if distance >= DAY:
+        return '%s %s' % (WEEKDAYS[local.tm_wday], words)
+    return words
 
 
 def time_of_day(at):
@@ -1408,619 +704,424 @@ def time_of_day(at):
     return time.strftime('%H:%M:%S', time.localtime(at))
 
 
+def iso(at):
+    """Epoch seconds as ISO-8601 in UTC; None stays None."""
+    if at is None:
+        return None
+    return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
+
+
 def money(amount, digits):
     """Minor units as an amount: (123456, 2) -> '1,234.56'."""
     return '{:,.{}f}'.format(amount / 10 ** digits, digits)
 
 
-def message(failure, next_at, now, errors=ERRORS):
-    """The sentence for people: what happened, and what to do or when the next try is."""
-    sentence, step = errors[failure.code]
+def amount_words(amount):
+    """'EUR 7.63', or 'EUR 7.63 of 20.00' where there is a cap."""
+    words = '%s %s' % (amount.currency, money(amount.used, amount.digits))
+    if amount.limit is not None:
+        words += ' of ' + money(amount.limit, amount.digits)
+    return words
+
+
+def reset_words(limit, moment):
+    """When a limit resets, or a credit expires: wordings, the longest first."""
+    if limit.resets_at is None:
+        return 'Window not started', 'not started'
+    left = moment.left(limit.resets_at)
+    if left <= 0:
+        return ('Expired',) if limit.kind == 'credit' else ('Reset due',)
+    verb = 'Expires' if limit.kind == 'credit' else 'Resets'
+    long = '%s (%s)' % (countdown(left), moment.clock(limit.resets_at))
+    return '%s in: %s' % (verb, long), long, countdown(left)
+
+
+def short_left(limit, moment):
+    """The countdown of a limit in at most six cells."""
+    if limit.resets_at is None:
+        return 'idle'
+    left = moment.left(limit.resets_at)
+    return countdown_short(left) if left > 0 else 'due'
+
+
+def elapsed_part(limit, moment, steps):
+    """The part (0..1) of a Limit's window that has passed, to be shown in so many steps.
+
+    None where no window runs, or its length is not known.
+    """
+    if not limit.resets_at or not limit.window:
+        return None
+    elapsed = 1 - (limit.resets_at - moment.now) / limit.window
+    if not 0 <= elapsed < 1:
+        return None
+    if steps:
+        begin, step = limit.resets_at - limit.window, limit.window / steps
+        moment.change_at(begin + step * (int(elapsed * steps) + 1))
+    return elapsed
+
+
+def message(failure, next_at, moment, mode=''):
+    """The sentence of a Failure: what happened, and what to do or when the next try is."""
+    words = ERRORS.get(mode, {}).get(failure.code) or ERRORS[''][failure.code]
+    sentence, step = words[0].format(failure.detail), words[1]
     if not step and next_at:
-        step = 'Next try %s.' % clock_text(next_at, now)
-    return ' '.join(filter(None, (sentence.format(failure.detail), step)))
+        step = 'Next try %s.' % moment.clock(next_at)
+    if not step:
+        return sentence
+    return sentence + ' ' + step
 
 
-def status(known, now):
+def status(known, moment):
     """How a source stands: 'waiting', 'error', 'stale' (older than two of its intervals), 'ok'."""
     if known.failure:
         return 'error'
     if known.at is None:
         return 'waiting'
-    stale = known.next_at and now - known.at > 2 * (known.next_at - known.at)
-    return 'stale' if stale else 'ok'
+    if known.next_at and moment.is_past(known.at + 2 * (known.next_at - known.at)):
+        return 'stale'
+    return 'ok'
 
 
-class Attempt(NamedTuple):
-    """One request that was made, and what came of it."""
-    source: str
-    token: str                              # a fingerprint; '' of a reply that another got
-    at: float                               # when its reply, or failure, came
-    code: str                               # 'ok', a code of ERRORS, or LOST
-    retry_after: Optional[float] = None     # seconds
-    detail: str = ''                        # of the failure
-    moved: bool = True                      # the numbers are not those of the reply before
-    reset_at: Optional[float] = None        # the next reset of a limit, by this reply
+def short_path(path):
+    """A path as it is shown, with `~` for the home directory."""
+    home = os.path.expanduser('~')
+    if path.startswith(home + os.sep):
+        path = '~' + path[len(home):]
+    return clean(path)
 
 
-def attempt_of(source, token, at, failure, **more):
-    """The Attempt that brought a Failure or, where that is None, a reply."""
-    code, detail, retry_after = failure or ('ok', '', None)
-    return Attempt(source, token, at, code, retry_after, detail, **more)
+# ---- Rows and boxes ----------------------------------------------------------------------------
+# A panel is a list of rows, each with a worth and with its wordings, longest first. The box that
+# holds them picks the wordings that fit and lets the rows of least worth go. Two laws hold at
+# every size: a box is exactly as many lines as it says, and each line exactly as many cells.
+
+class Role(NamedTuple):
+    """How a role looks: a letter in golden pictures, a colour of COLOURS, bold, dim."""
+    letter: str
+    colour: str = ''
+    bold: bool = False
+    dim: bool = False
 
 
-class Pace(NamedTuple):
-    """How often a source is asked: seconds while its numbers move and while they do not."""
-    base: float
-    most: float
-    jitter: float = 0.0                     # a fraction of them, either way
-    wary: float = 0.0                       # at least, while a 429 is not long ago
+ROLES = {
+    '': Role('.'),
+    'soft': Role('s'),
+    'dim': Role('d', dim=True),
+    'strong': Role('S', bold=True),
+    'border': Role('b', dim=True),
+    'title': Role('t', bold=True),
+    'badge': Role('B', 'cyan', bold=True),
+    'alert': Role('a', 'yellow', bold=True),
+    'blue': Role('u', 'blue'),
+    'target': Role('T', 'cyan'),
+    'green': Role('g', 'green'),
+    'yellow': Role('y', 'yellow'),
+    'orange': Role('o', 'orange'),
+    'red': Role('r', 'red', bold=True),
+}
+# The colour's number among 256, and among 8, where bold tells orange from yellow.
+COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6),
+           'blue': (4, 4)}
 
 
-LOST = 'lost'           # the code of a request whose monitor ended before its reply came
-PACES = {'usage': Pace(USAGE_SECONDS, USAGE_MOST, JITTER, WARY_SECONDS),
-         'profile': Pace(PROFILE_SECONDS, PROFILE_SECONDS),
-         'console': Pace(CONSOLE_SECONDS, CONSOLE_SECONDS)}
+def is_bold(role, depth):
+    """Whether a Role is bold in so many colours: 256, 8 or 0."""
+    return role.bold or (role.colour == 'orange' and depth < 256)
 
 
-class Plan(NamedTuple):
-    """When a source is asked next. Both may be infinite: not before the token changes."""
-    next_at: float      # by itself
-    free_at: float      # earliest, if somebody asks for it
+class Ui(NamedTuple):
+    """What the person at the keyboard, or the command line, has chosen."""
+    origin: str = ''                    # where the numbers are from, if not from API_URL
+    mode: str = ''                      # '': not known before the credentials are
+    place: str = ''                     # the config directory that Code mode is about ...
+    places: Tuple[str, ...] = ()        # ... or all of them, where there are several
+    icons: bool = True
+    ascii: bool = False
+    interval: Optional[float] = None    # --interval, in seconds
+    hint: bool = True                   # whether there is a row of keys
+    help: bool = False
+    panel: int = 0                      # which one has the keys
+    scroll: int = 0                     # rows
+    notice: Tuple[str, ...] = ()        # the answer to a key, long and short, for a while ...
+    notice_until: float = 0.0           # ... until then
+    asked_at: Optional[float] = None    # when a refresh was asked for
+    exit_code: Optional[int] = None     # set: the program ends
 
 
-def next_poll(history, source, token, pace, now, fed_at=None):
-    """The Plan that follows from the Attempts of all monitors so far, oldest first.
+class Scene(NamedTuple):
+    """What the rows of a panel are made for."""
+    snapshot: Snapshot
+    ui: Ui
+    moment: Moment
+    place: str = ''                     # the config directory that Code mode is about
+    width: int = 0                      # cells inside the box ...
+    height: int = 0                     # ... and its lines
+    icons: bool = True
+    compact: bool = False               # whether a limit has to do with one row
 
-    * After a reply: `reply_end`. `fed_at` is when Claude Code's status line last told usage.
-    * After failures: RETRY_SECONDS, doubled each time, up to RETRY_MOST. A token without the scope
-      is not tried again; a new token is tried at once.
-    * Never more than BUDGET requests in any BUDGET_SECONDS, whoever made them.
-    * After a 429: `wary_until`, for the token that it was told to.
+    def known(self, source):
+        """What is known of a source of this place, or of one that belongs to no place."""
+        if (self.place, source) in self.snapshot:
+            return self.snapshot[self.place, source]
+        return self.snapshot['', source]
+
+    def icon(self, glyph):
+        """A glyph and the blank behind it; a plain sign, or nothing, where there are no icons."""
+        if self.icons:
+            return glyph + ' '
+        return PLAIN_ICONS.get(glyph, '')
+
+
+PLAIN_ICONS = {'⚠': '! '}               # where a blank would hide a meaning
+
+
+class Row:
+    """A line of a panel, with its wordings, and what it is worth where room is short.
+
+    A wording is a line of spans, or a text that is shown in `role`.
     """
-    # What is further ahead was noted before the clock was set back.
-    history = [attempt for attempt in history if attempt.at <= now + SKEW_SECONDS]
-    asked = [attempt for attempt in history if attempt.source == source]
-    own = [attempt for attempt in asked if attempt.code != LOST]
-    failed = since_success(own)
-    failed_so = [attempt for attempt in failed if attempt.token == token]
-    free_at, due = wary_until(history, asked, token, pace), 0.0
-    if len(asked) >= BUDGET:
-        free_at = max(free_at, asked[-BUDGET].at + BUDGET_SECONDS)
-    if failed_so:
-        due = failed_so[-1].at + doubled(RETRY_SECONDS, len(failed_so), RETRY_MOST)
-    elif own and not failed:
-        due = reply_end(own, pace, fed_at)
-    if failed_so and failed_so[-1].code == 'forbidden_scope':
-        due = free_at = float('inf')
-    return Plan(max(due, free_at), free_at)
+
+    def __init__(self, worth, *wordings, role=''):
+        self.worth, self.wordings, self.role = worth, wordings, role
+
+    def line(self, width):
+        """The first wording that so many cells hold, else the last."""
+        line: tuple = ()
+        for wording in self.wordings:
+            line = wording
+            if isinstance(wording, str):
+                line = (Span(wording, self.role),)
+            if width_of(line) <= width:
+                break
+        return line
 
 
-def reply_end(own, pace, fed_at):
-    """Until when the last of a source's Attempts is good enough, by how the numbers move.
+# The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
+# a list scrolls, an alert stays.
+(BLANK, GAP, DECOR, OUTLOOK, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, AGE, LIST,
+ ALERT) = range(12)
 
-    The base of its Pace while they do, SLOWING times as long with each reply like the one before,
-    FED_SECONDS while the status line tells them; at the latest RESET_SECONDS after a reset. The
-    jitter comes from the time of the reply, so all monitors reckon with the same.
+
+class Frame(NamedTuple):
+    """A box or a screen: lines of spans; how many rows its list can scroll, and its room."""
+    lines: list
+    overflow: int = 0
+    room: int = 0
+
+
+def marked_rows(worth, words, scene, mark='⚠', role='alert'):
+    """The rows of a text that is wrapped behind a sign."""
+    lead = scene.icon(mark)
+    for line in wrap(words, max(1, scene.width - cells(lead))):
+        yield Row(worth, lead + line, role=role)
+        lead = ' ' * cells(lead)
+
+
+LABEL_CELLS, PERCENT_CELLS = 15, 5
+SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
+TAIL_CELLS = 7                          # of a short countdown behind the percent
+BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
+BOX_WIDTH, BOX_HEIGHT = 16, 5           # smaller screens have no boxes
+
+
+class Columns(NamedTuple):
+    """How a row with a bar divides its width, in cells; 0 leaves a column out."""
+    label: int          # with the blank behind it, if there is one
+    gap: int
+    bar: int
+    tail: int
+
+
+def columns_for(width, shorts, compact=False):
+    """The Columns of so many cells, for labels as short as `shorts` if need be.
+
+    Bars shrink first, then the labels, then the bars go. The compact form has a tail.
     """
-    last, replies = own[-1], [attempt for attempt in own if attempt.code == 'ok']
-    still = next((count for count, attempt in enumerate(reversed(replies)) if attempt.moved),
-                 len(replies))
-    seconds = min(pace.base * SLOWING ** still, pace.most)
-    due = last.at + seconds * (1 + pace.jitter * (2 * (last.at * 0.618034 % 1) - 1))
-    if fed_at:
-        due = max(due, min(fed_at + seconds, last.at + FED_SECONDS))
-    if last.reset_at is not None:
-        due = min(due, last.reset_at + RESET_SECONDS)
-    return due
+    tail = TAIL_CELLS if compact else 0
+    spare = 0
+    if width >= SPARE_FROM and not compact:
+        spare = SPARE_CELLS
+    bar_width = width - LABEL_CELLS - PERCENT_CELLS - tail - spare
+    if bar_width >= BAR_WANTED:
+        return Columns(LABEL_CELLS, 1, bar_width, tail)
+    gap = int(width >= 12)
+    label = min(max(map(cells, shorts), default=0), 7) + gap
+    label = max(0, min(label, width - PERCENT_CELLS))
+    bar_width = width - label - PERCENT_CELLS - tail
+    if bar_width < 0:
+        tail = 0
+    if bar_width < BAR_LEAST:
+        bar_width = 0
+    return Columns(label, gap, bar_width, tail)
 
 
-def joined(*histories):
-    """One history out of several, oldest first: each request once, of each source the last
-    ATTEMPTS_MOST."""
-    unique = {attempt[:3]: attempt for history in histories for attempt in history}
-    ordered = sorted(unique.values(), key=lambda attempt: attempt.at)
-    sources = [attempt.source for attempt in ordered]
-    return tuple(attempt for index, attempt in enumerate(ordered)
-                 if sources[index:].count(attempt.source) <= ATTEMPTS_MOST)
+def bar(used, width, role, elapsed=None):
+    """The spans of a bar of `width` cells in eighths of a cell; full only from 100 percent on.
 
-
-def has_moved(old, new):
-    """Whether two replies tell different numbers; their resets jitter by fractions of a second."""
-    if not (isinstance(old, Usage) and isinstance(new, Usage)):
-        return True
-
-    def told(usage):
-        return [(limit.id, limit.used, limit.resets_at is None) for limit in usage.limits]
-    resets = zip(*([limit.resets_at or 0 for limit in usage.limits] for usage in (old, new)))
-    return told(old) != told(new) or old.spend != new.spend or any(
-        abs(before - after) > AGREE_SECONDS for before, after in resets)
-
-
-def next_reset(value, now):
-    """The time of the next reset that a Usage tells of; None if it tells of none."""
-    limits = value.limits if isinstance(value, Usage) else ()
-    return min((limit.resets_at for limit in limits if (limit.resets_at or 0) > now), default=None)
-
-
-def further(known, told):
-    """Of two reports of one limit the one that is further on.
-
-    Use only rises until its window resets, and a session that has been idle tells old numbers.
+    Where a part (0..1) of the window's time has `elapsed`, a mark stands in its place.
     """
-    if known is None or None in (known.resets_at, told.resets_at):
-        return told
-    if abs(known.resets_at - told.resets_at) <= AGREE_SECONDS:
-        return max(told, known, key=lambda limit: limit.used)
-    return max(told, known, key=lambda limit: limit.resets_at)
+    eighths = int(width * 8 * min(max(used, 0), 100) / 100 + 0.5)
+    if used < 100:
+        eighths = max(0, min(eighths, width * 8 - 1))
+    full, part = divmod(eighths, 8)
+    filled = '█' * full + ' ▏▎▍▌▋▊▉'[part].strip()
+    rest = '░' * (width - len(filled))
+    if elapsed is None or not width:
+        return Span(filled, role), Span(rest, 'dim')
+    place = min(int(elapsed * width), width - 1)
+    mark = Span('│', 'strong')
+    if place < len(filled):
+        return Span(filled[:place], role), mark, Span(filled[place + 1:], role), Span(rest, 'dim')
+    place -= len(filled)
+    return Span(filled, role), Span(rest[:place], 'dim'), mark, Span(rest[place + 1:], 'dim')
 
 
-def latest_usage(known):
-    """The Usage that two replies make up, {'usage' and 'statusline': (at, Usage)}, or None."""
-    at, usage = known.get('usage', (0.0, None))
-    fed_at, feed = known.get('statusline', (0.0, None))
-    return fed_usage(usage, at, feed) if feed and fed_at > at else usage
+def bar_line(names, used, columns, tail='', role='', elapsed=None):
+    """The line of a name, its bar and its percent, in the colour of its level or in `role`.
 
-
-def merged_feed(usage, told, feed):
-    """What to store of a `feed` of Claude Code's status line, no window of which goes back behind
-    the `usage` that is known; one that it leaves out stays as an earlier feed `told` it."""
-    known = {limit.id: limit for limit in usage.limits} if usage else {}
-    fed = {limit.id: limit for limit in told.limits} if told and feed.limits else {}
-    fed.update((limit.id, further(known.get(limit.id), limit)) for limit in feed.limits)
-    return feed._replace(limits=tuple(sorted(fed.values(), key=rank)))
-
-
-def unexpired(usage, now):
-    """A Usage without the limits whose reset has passed."""
-    return usage._replace(limits=tuple(
-        limit for limit in usage.limits if limit.resets_at is None or limit.resets_at > now))
-
-
-def completed(usage, told):
-    """A Usage with those limits that it lacks but which are `told`."""
-    there = {limit.id for limit in usage.limits}
-    more = [limit for limit in told.limits if limit.id not in there]
-    return usage._replace(limits=tuple(sorted(usage.limits + tuple(more), key=rank)))
-
-
-def fed_usage(usage, at, feed):
-    """A Usage of a time with the windows that Claude Code's status line has told since."""
-    fed = {limit.id: limit for limit in feed.limits}
-    fed.update((limit.id, further(limit, fed[limit.id]) if limit.id in fed else limit)
-               for limit in (usage.limits if usage else ()))
-    return Usage(tuple(sorted(fed.values(), key=rank)), usage and usage.spend, 'Claude Code',
-                 at if usage else None)
-
-
-def wary_until(history, asked, token, pace):
-    """When a source that was asked so may be asked again after the 429s of a token; 0.0 where
-    there were none.
-
-    Not before their block ends, unless a request has succeeded since: asking prolongs it. And for
-    WARY_SPAN no sooner than its Pace is wary, after a 429 as after any request.
+    Of the names, longest first, the first that fits is shown, in narrow columns the last.
     """
-    blocks = [block for source in PACES for block in blocks_of(
-        [attempt for attempt in history if (attempt.source, attempt.token) == (source, token)])]
-    free_at = max((block.end for block in blocks if not block.is_over), default=0.0)
-    latest = max((block.at for block in blocks), default=0.0)
-    last = max(latest, asked[-1].at if asked else 0.0)
-    if latest and last <= max(max(block.at, block.end - WARY_SECONDS)
-                              for block in blocks) + WARY_SPAN:
-        free_at = max(free_at, last + pace.wary)
-    return free_at
+    role = role or level(used)
+    name = names[-1]
+    if columns.label == LABEL_CELLS:
+        name = fitting(names, LABEL_CELLS - 1)
+    percent = '%d%%' % percent_shown(used)
+    if columns.label:
+        percent = percent.rjust(PERCENT_CELLS)
+    line = fit((Span(name),), max(0, columns.label - columns.gap))
+    line += (Span(' ' * columns.gap),) + bar(used, columns.bar, role, elapsed)
+    line += (Span(percent, role),)
+    if columns.tail:
+        line += (Span(tail.rjust(columns.tail)),)
+    return line
 
 
-class Block(NamedTuple):
-    """What a 429 forbids."""
-    at: float
-    end: float
-    is_over: bool       # a request has succeeded since
+def inside(width, height):
+    """(width, height) of what a box holds; too low or narrow a box has no border."""
+    if width < BOX_WIDTH:
+        return width, height
+    if height < BOX_HEIGHT:
+        return width - 4, height
+    return width - 4, height - 2
 
 
-def blocks_of(attempts):
-    """The Blocks of the Attempts of one source with one token, in their order.
+def box(title, rows, width, most, scroll=0, role='title'):
+    """The Frame of a box `width` cells wide and as high as its rows need, at most `most` lines.
 
-    A block is as long as its Retry-After, and at least BLOCK_SECONDS, doubled by each further 429:
-    the service tells 0, or nothing, while it goes on refusing (observed).
+    What scrolls out of it is counted in the border, or beside the rows where there is none.
     """
-    blocks, times = [], 0
-    for attempt in attempts:
-        if attempt.code == 'ok':
-            blocks, times = [block._replace(is_over=True) for block in blocks], 0
-        elif attempt.code == 'rate_limited':
-            times += 1
-            told = min(attempt.retry_after or 0, BLOCK_MOST)
-            blocks.append(Block(attempt.at, attempt.at + max(
-                told, doubled(BLOCK_SECONDS, times, BLOCK_MOST)), False))
-    return blocks
+    inner, room = inside(width, most)
+    rows, start, below = afford(list(rows), room, scroll)
+    lines = [fit(row.line(inner), inner) for row in rows]
+    if room < most:
+        left, right = Span('│ ', 'border'), Span(' │', 'border')
+        lines = [(left,) + line + (right,) for line in lines]
+        lines.insert(0, edge('┌', Span(title, role), start, '↑', '┐', width))
+        lines.append(edge('└', Span(''), below, '↓', '┘', width))
+    elif inner < width and lines:
+        marks = [''] * len(lines)
+        if start:
+            marks[0] = ' ↑%d' % start
+        if below:
+            marks[-1] = ' ↓%d' % below
+        lines = [line + fit((Span(mark, 'dim'),), width - inner)
+                 for line, mark in zip(lines, marks)]
+    return Frame(lines, start + below, room)
 
 
-def since_success(attempts):
-    """The attempts after the last one that succeeded."""
-    success = max((index for index, attempt in enumerate(attempts) if attempt.code == 'ok'),
-                  default=-1)
-    return attempts[success + 1:]
+def edge(left, title, hidden, arrow, right, width):
+    """A border line of `width` cells with a title, and how many rows are hidden behind it."""
+    told, told_cells = '', 0
+    if hidden:
+        told = '%s %d more' % (arrow, hidden)
+        told_cells = cells(told) + 3
+    middle = shorten(title.text, max(0, width - 4 - told_cells))
+    line = (Span(left, 'border'),)
+    if middle:
+        line += (Span(' %s ' % middle, title.role),)
+    line += (Span('─' * (width - 1 - width_of(line) - told_cells), 'border'),)
+    if told:
+        line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
+    return line + (Span(right, 'border'),)
 
 
-def doubled(first, times, most):
-    """`first` the first time, twice as much each further time, never above `most`."""
-    return min(first * 2 ** min(times - 1, 30), most)
+def afford(rows, room, scroll):
+    """Choose the rows for `room` lines -> (rows, hidden above, hidden below).
 
-
-class PacingDecision(NamedTuple):
-    """What Pace Maker decides. Percents 0..100 and beyond; a delay is per tool use."""
-    throttling: bool
-    delay_seconds: int
-    window: Optional[str]                   # the constrained one: '5-hour', '7-day' or None
-    deviation: float                        # of that window: used - target, in percent points
-    five_hour_target: float
-    seven_day_target: float
-    stale: bool                             # a window's reset is long past: no longer counted
-    strategy: Optional[str]
-    algorithm: str                          # 'adaptive' or 'legacy'
-    safe_allowance: Optional[float] = None
-    projected_unthrottled: Optional[float] = None   # utilization at the reset, at this pace ...
-    projected_throttled: Optional[float] = None     # ... and with the delay
-
-
-def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_day_resets_at,
-                    config, now):
-    """The PacingDecision of Pace Maker's own engine, after its releases 1.0 to 2.34.
-
-    Percents and epoch seconds, None for a window that has not started; `config` is its parsed
-    config.json. `tests/pacing-*.jsonl` are cases computed by the engine itself.
+    Those of least worth go, of equals the lowest first; of a list that is still too long a window
+    is shown, above the alerts.
     """
-    legacy = config.get('algorithm') == 'legacy' or config.get('use_adaptive') is False
-    target_of = legacy_target if legacy else adaptive_target
-    windows, targets, stale = [], [], False
-    for name, used, resets_at, seconds, switch in (
-            ('5-hour', five_hour_used, five_hour_resets_at, 5 * HOUR, 'five_hour_limit_enabled'),
-            ('7-day', seven_day_used, seven_day_resets_at, 7 * DAY, 'weekly_limit_enabled')):
-        passed = not legacy and resets_at is not None and now - resets_at > PACE_STALE_SECONDS
-        stale = stale or passed
-        active = resets_at is not None and not passed
-        targets.append(target_of(resets_at, seconds, config, now) if active else 0.0)
-        if active and setting(config, switch):
-            windows.append((used - targets[-1], name, used, resets_at, seconds))
-    algorithm = 'legacy' if legacy else 'adaptive'
-    if not windows:
-        return PacingDecision(False, 0, None, 0.0, *targets, stale,
-                              'legacy' if legacy else None, algorithm)
-    deviation, name, used, resets_at, seconds = max(windows, key=lambda window: window[0])
-    if legacy:
-        delay, *told = legacy_delay(deviation, config), 'legacy'
-    else:
-        delay, *told = adaptive_delay(used, resets_at, seconds, targets[name == '7-day'],
-                                      config, now)
-    strategy, *more = told
-    return PacingDecision(delay > 0, delay, name, deviation, *targets, stale, strategy, algorithm,
-                          *more)
+    while len(rows) > room:
+        least = min(row.worth for row in rows)
+        if least >= LIST:
+            break
+        if least in (BLANK, GAP):           # all of them, or it would look lopsided
+            rows = [row for row in rows if row.worth != least]
+        else:
+            rows.pop(max(index for index, row in enumerate(rows) if row.worth == least))
+    if len(rows) <= room:
+        return rows, 0, 0
+    listed = [row for row in rows if row.worth == LIST]
+    alerts = [row for row in rows if row.worth == ALERT]
+    most = max(1, room - len(listed))
+    if len(alerts) > most:
+        last = alerts[most - 1]
+        alerts[most - 1:] = [Row(ALERT, *(wording + ' …' for wording in last.wordings),
+                                 role=last.role)]
+    shown = min(max(0, room - len(alerts)), len(listed))
+    start = min(scroll, len(listed) - shown)
+    return listed[start:start + shown] + alerts, start, len(listed) - shown - start
 
 
-def setting(config, key):
-    """A value of Pace Maker's config.json, or what it takes where there is none, or null."""
-    value = config.get(key)
-    return PACE_DEFAULTS[key] if value is None else value
+def wanted_lines(rows):
+    """How many lines rows need at least: blank and decorative ones, and outlooks, may go."""
+    return sum(row.worth > OUTLOOK for row in rows)
 
 
-def weekday_seconds(start, end):
-    """Seconds of Monday to Friday (UTC) from start to end, whole ones of each day."""
-    total, day, end = 0, start // DAY * DAY, max(start, end)
-    while day < end:
-        if (day // DAY + 3) % 7 < 5:        # the epoch began on a Thursday
-            total += int(min(end, day + DAY) - max(start, day))
-        day += DAY
-    return total
+# ---- Logins ------------------------------------------------------------------------------------
+# What there is to ask with, and who that is: Claude Code's files, the macOS Keychain, the
+# environment. All of it is read in threads only, for any of these places may not answer.
+
+FILE_SECONDS = 2                # the clock of a file system may be as coarse
+EXPIRY_SECONDS = 300            # a token counts as expired this much early
+KEYCHAIN_SECONDS = 5            # the time that the Keychain is given
+NO_LOGIN = ('no_credentials', 'logged_out')
+# The keys of `.claude.json` that are read; the rest may be megabytes.
+ACCOUNT_KEYS = ('oauthAccount', 'cachedUsageUtilization')
+BADGES = {'enterprise': 'ENTERPRISE', 'team': 'TEAM', 'max': 'MAX', 'pro': 'PRO'}
+OTHER_KEYS = {
+    'sk-ant-oat': "this is Claude Code's login token",
+    'sk-ant-ort': "this is Claude Code's refresh token",
+    'sk-ant-api': 'this is a normal API key',
+}
 
 
-def elapsed_percent(resets_at, seconds, now):
-    """How much of a window has passed: by the clock, or for the 7-day one by its weekdays."""
-    start = resets_at - seconds
-    if seconds < DAY:
-        return 100 * min(max(now - start, 0), seconds) / seconds
-    total = weekday_seconds(start, resets_at)
-    return 100 * weekday_seconds(start, now) / total if total else 0.0
+def config_folder(env):
+    """Claude Code's config directory."""
+    return env.get('CLAUDE_CONFIG_DIR') or os.path.expanduser('~/.claude')
 
 
-def adaptive_target(resets_at, seconds, config, now):
-    """Percent that may be used by now: what has elapsed, with a preload at the start.
+def env_of(place, env):
+    """The environment in which Claude Code works with a config directory.
 
-    The 7-day window counts weekdays only, and its first `preload_hours` are given at once.
+    Its default place has the identity in the home directory, and a Keychain item of its own.
     """
-    start, elapsed = resets_at - seconds, elapsed_percent(resets_at, seconds, now)
-    if seconds < DAY:
-        return 10.0 if elapsed <= 10 else elapsed
-    total, preload = weekday_seconds(start, resets_at), setting(config, 'preload_hours')
-    if not total:
-        return 100.0
-    if preload > 0 and weekday_seconds(start, now) <= preload * HOUR:
-        return 100 * preload * HOUR / total
-    return elapsed
+    env = dict(env)
+    env.pop('CLAUDE_CONFIG_DIR', None)
+    env.pop('CLAUDE_SECURESTORAGE_CONFIG_DIR', None)
+    if os.path.abspath(place) != os.path.expanduser('~/.claude'):
+        env['CLAUDE_CONFIG_DIR'] = place
+    return env
 
-
-def legacy_target(resets_at, seconds, config, now):
-    """Percent that may be used by now: logarithmic for 5 hours, in proportion for 7 days."""
-    elapsed = min(max(1 - (resets_at - now) / seconds, 0), 1)
-    return 100 * (math.log(1 + elapsed * (math.e - 1)) if seconds < DAY else elapsed)
-
-
-def legacy_delay(deviation, config):
-    """Seconds per tool use, which grow with the deviation beyond the threshold."""
-    beyond = deviation - setting(config, 'threshold_percent')
-    if beyond <= 0:
-        return 0
-    most = setting(config, 'max_delay')
-    return int(min(max(setting(config, 'base_delay') * (1 + 2 * beyond), 5), most))
-
-
-def adaptive_delay(used, resets_at, seconds, target, config, now):
-    """(delay, strategy, safe allowance, projection without the delay, projection with it).
-
-    The delay brings the window to the safety buffer by its reset, or half of what is left above
-    it; on weekends and at the reset it is the most. Below the safe allowance there is none.
-    """
-    most, buffer = setting(config, 'max_delay'), setting(config, 'safety_buffer_pct')
-    safe = target * buffer / 100
-    left = max(0, resets_at - now) / HOUR
-    weekend = (now // DAY + 3) % 7 >= 5
-    if used > safe and (weekend or left <= 0):
-        return most, 'emergency', safe, used, used
-    hours = elapsed_percent(resets_at, seconds, now) / 100 * seconds / HOUR
-    burn = used / hours if hours else 0
-    unthrottled = used + burn * left
-    if used <= safe:
-        return 0, 'none', safe, unthrottled, unthrottled
-    wanted = (buffer - used) / left if used < buffer else (100 - used) / left * 0.5
-    delay = delay_for(wanted / burn if burn else 1, left, setting(config, 'base_delay'), most)
-    throttled = used + wanted * left
-    if delay <= setting(config, 'base_delay'):
-        return 0, 'none', safe, unthrottled, throttled
-    strategies = ((5, 'minimal'), (20, 'gradual'), (float('inf'), 'aggressive'))
-    strategy = next(name for most_over, name in strategies if used - safe < most_over)
-    return delay, 'emergency' if delay >= most else strategy, safe, unthrottled, throttled
-
-
-def delay_for(ratio, left, least, most):
-    """Seconds that slow the pace down to `ratio` of itself, with `left` hours to go."""
-    if ratio >= 0.95:
-        delay = least if ratio < 1 else 0
-    elif ratio <= 0:
-        delay = most
-    else:
-        slowing = 60 if left < 1 else 40 if left < 3 else 20
-        delay = int(least * (1 / ratio - 1) * slowing)
-    return min(max(delay, least), most)
-
-
-def window_ends(ours, theirs):
-    """The pairs of times at which the 5-hour and the 7-day window of two Usages end, or None."""
-    for key in ('five_hour', 'seven_day'):
-        yield [next((limit.resets_at for limit in usage.limits if limit.id == key), None)
-               for usage in (ours, theirs)]
-
-
-def same_account(ours, theirs):
-    """Whether two Usages can be one account's: their windows end together, or neither runs."""
-    return all(a == b or None not in (a, b) and abs(a - b) <= AGREE_SECONDS
-               for a, b in window_ends(ours, theirs))
-
-
-def is_another_account(ours, theirs, now):
-    """Whether two Usages cannot be one account's: of a window that runs they tell two ends.
-
-    One that has ended, or not begun, is no evidence: a new one begins with the next request.
-    """
-    return any(None not in (a, b) and min(a, b) > now and abs(a - b) > AGREE_SECONDS
-               for a, b in window_ends(ours, theirs))
-
-
-class PaceStatus(NamedTuple):
-    """Pace Maker's state as it is shown, on the screen and in JSON."""
-    status: str                             # a key of PACE_WORDS
-    reason: str = ''
-    tempo: Optional[str] = None             # a key of TEMPOS
-    throttling: Optional[bool] = None
-    delay_seconds: Optional[int] = None
-    window: Optional[str] = None
-    target: Optional[float] = None          # percent, of the 5-hour window where there is none
-    deviation: Optional[float] = None       # percent points
-    budget: str = ''                        # the deviation in words
-    algorithm: Optional[str] = None
-    strategy: Optional[str] = None
-    stale: Optional[bool] = None
-    estimated: Optional[bool] = None
-    at: Optional[float] = None              # of the utilization
-    stale_windows: Tuple[str, ...] = ()     # those whose reset is long past
-
-
-PACE_WORDS = {'throttling': '⚠ THROTTLING', 'on_pace': '✓ ON PACE', 'inactive': 'INACTIVE',
-              'error': 'ERROR', 'no_data': 'No usage data yet'}
-
-
-def pace_status(snapshot, now):
-    """The PaceStatus, with our utilization where it is the newer; None if not installed.
-
-    The delay is the one it has decided on itself while that is fresh, for its hooks go on applying
-    it until the next decision.
-    """
-    known = snapshot.pace_maker
-    if known.failure:
-        return PaceStatus('error', message(known.failure, None, now))
-    if not known.value:
-        return None
-    pace = known.value
-    tempo = setting(pace.config, 'tempo_mode')
-    if tempo not in TEMPOS:
-        tempo = 'on' if setting(pace.config, 'tempo_enabled') else 'off'
-    usage = pace.usage and newer_usage(pace.usage, snapshot.usage, now)
-    if not setting(pace.config, 'enabled') or not usage:
-        return PaceStatus('no_data' if setting(pace.config, 'enabled') else 'inactive', '', tempo)
-    decision = pacing_decision(*usage[:4], pace.config, now)
-    throttling, delay = decision.throttling, decision.delay_seconds
-    interval = pace.config.get('poll_interval', 300 if pace.is_modern else 60)
-    if pace.decided and 0 <= now - pace.decided[0] < interval:
-        _, throttling, delay = pace.decided     # what the hooks go on applying until then
-        throttling = throttling and delay > 0
-        delay = delay if throttling else 0
-    strategy = decision.strategy if throttling == decision.throttling else None
-    target = (decision.seven_day_target if decision.window == '7-day'
-              else decision.five_hour_target)
-    return PaceStatus('throttling' if throttling else 'on_pace', '', tempo, throttling, delay,
-                      decision.window, target, decision.deviation, budget_words(decision, target),
-                      decision.algorithm, strategy, decision.stale, usage.estimated,
-                      usage.at, stale_windows(usage, now, decision))
-
-
-def stale_windows(usage, now, decision):
-    """Which windows a decision has left out, by their names."""
-    ends = (('5-Hour', usage.five_hour_resets_at), ('7-Day', usage.seven_day_resets_at))
-    return tuple(name for name, at in ends if decision.stale and at is not None
-                 and now - at > PACE_STALE_SECONDS)
-
-
-def newer_usage(theirs, ours, now):
-    """Pace Maker's PaceUsage, or the one that our own reply makes where that is newer.
-
-    An estimate goes on counting after its time: a reply one of whose windows has ended since tells
-    less than it. The status line may feed one window alone, and the other stays as it was.
-    """
-    windows = {limit.id: (limit.used, limit.resets_at)
-               for limit in (ours.value.limits if ours.value else ())}
-    has_ended = any((resets_at or now) < now for _, resets_at in windows.values())
-    if not ours.value or ours.at <= theirs.at or theirs.estimated and has_ended:
-        return theirs
-    known = (theirs[:2], theirs[2:4]) if ours.value.via == 'Claude Code' else ((0.0, None),) * 2
-    return PaceUsage(*windows.get('five_hour', known[0]), *windows.get('seven_day', known[1]),
-                     at=ours.at)
-
-
-def budget_words(decision, target):
-    """How a deviation stands to the target, in words, as Pace Maker has them."""
-    if decision.deviation > 0:
-        return 'over budget'
-    used = decision.deviation + target
-    inside = decision.safe_allowance is not None and used > decision.safe_allowance
-    return 'inside safety buffer' if inside else 'under budget'
-
-
-def month_of(now):
-    """(first second, last second + 1) of the UTC month of a time."""
-    import calendar
-    year, month = time.gmtime(now)[:2]
-    start = calendar.timegm((year, month, 1, 0, 0, 0))
-    return start, start + calendar.monthrange(year, month)[1] * DAY
-
-
-def utc_day(at):
-    """'2026-11-18': the UTC day of a time."""
-    return time.strftime('%Y-%m-%d', time.gmtime(at))
-
-
-def days_of_month(now):
-    """The UTC days of a month up to now: '2026-11-01' and so on."""
-    return [utc_day(at) for at in range(int(month_of(now)[0]), int(now) + 1, DAY)]
-
-
-def month_reports(days, now):
-    """(path, query) of the cost report of the month, then of each day's Claude Code report."""
-    cost = {'starting_at': utc_day(month_of(now)[0]) + 'T00:00:00Z',
-            'ending_at': utc_day(now + DAY) + 'T00:00:00Z', 'bucket_width': '1d',
-            'group_by[]': 'workspace_id', 'limit': 31}
-    return [('cost_report', cost)] + [
-        ('usage_report/claude_code', {'starting_at': day, 'limit': PAGE_ROWS}) for day in days]
-
-
-def project(by_day, now):
-    """The Projection of a month's cost by day, {day: cents}; None in its first 24 hours.
-
-    The last seven days are today and the six before, once the month has them all.
-    """
-    from decimal import Decimal
-    start, end = month_of(now)
-    if now - start < DAY:
-        return None
-    month_to_date, left = sum(by_day.values(), Decimal(0)), Decimal(end - now) / HOUR
-    rate = month_to_date * HOUR / Decimal(now - start)
-    week = now // DAY * DAY - 6 * DAY
-    other = None
-    last = [by_day.get(utc_day(at)) for at in range(int(week), int(now) + 1, DAY)]
-    if week >= start and None not in last:
-        cost = sum(last, Decimal(0))
-        weekly = cost * HOUR / Decimal(now - week)
-        if abs(weekly - rate) > abs(rate) * Decimal(RANGE_LEAST):
-            other = month_to_date + weekly * left
-    return Projection(rate, month_to_date + rate * left, other)
-
-
-def summed(tables):
-    """One table of sums out of several."""
-    sums = {}
-    for table in tables:
-        for key, cents in table.items():
-            sums[key] = sums.get(key, 0) + cents
-    return sums
-
-
-def ranked(sums, names=None):
-    """(name, currency, cents) of a table of sums, the largest first."""
-    named = [((names or {}).get(name, name), currency, cents)
-             for (name, currency), cents in sums.items()]
-    return tuple(sorted(named, key=lambda row: (-row[2], row[:2])))
-
-
-def by_currency(sums, name=None):
-    """currency -> cents, of one name or of all."""
-    found = {}
-    for (key, currency), cents in sums.items():
-        if name in (None, key):
-            found[currency] = found.get(currency, 0) + cents
-    return found
-
-
-def reckon_console(organization, you, days, costs, workspaces, problems, now):
-    """The Console out of {day: DayCosts}, a parsed cost report or None, and names.
-
-    `problems` are the Failures by day, '' for the cost report. A day may have both: its costs are
-    of an earlier poll then, and it does not count as done.
-    """
-    by_user = summed(day.by_user for day in days.values())
-    of_you = {day: costs_of_day.by_user.get((you, 'USD'), 0)
-              for day, costs_of_day in days.items()}
-    wanted, names = days_of_month(now), {'': 'Default', **workspaces}
-    of_all = {day: costs[0].get((day, 'USD'), 0) for day in wanted} if costs else {}
-    own = by_currency(by_user, you) if you and days else None
-    total = by_currency(costs[0]) if costs else None
-    by_day, sums = (of_you, own) if you else (of_all, total)
-    console = Console(
-        organization, utc_day(now)[:7], utc_day(now), you, own, total, None,
-        tuple((day, by_day.get(day)) for day in wanted),
-        ranked(by_user), ranked(summed(day.by_model for day in days.values())),
-        ranked(costs[1], names) if costs else (), len(set(days) - set(problems)), len(wanted),
-        tuple(sorted(problems.items())))
-    if console.has_unknown_days or sums is None or sums and 'USD' not in sums:
-        return console
-    return console._replace(projection=project(by_day, now))
-
-
-def who_am_i(emails, login_name):
-    """One's address in lower case among an organization's: the only one, else the one whose local
-    part is the login name; '' if that tells nobody. Never by similarity."""
-    emails = [email.strip().lower() for email in emails if email]
-    same = [email for email in emails if email.split('@')[0] == login_name.lower()]
-    return emails[0] if len(emails) == 1 else same[0] if len(same) == 1 else ''
-
-
-# ---- 7. Sources --------------------------------------------------------------------------------
-# All reading and asking, and the one file that we write. What goes wrong is a SourceError with a
-# code of ERRORS. Whoever calls may have to wait, so only pollers do, and what prints once.
 
 def config_path(env, name):
     """Where Claude Code keeps the file `name`."""
-    folder = env.get('CLAUDE_CONFIG_DIR')
-    if folder or name != '.claude.json':
-        return os.path.join(folder or os.path.expanduser('~/.claude'), name)
-    return os.path.expanduser('~/.claude.json')
+    if name == '.claude.json' and not env.get('CLAUDE_CONFIG_DIR'):
+        return os.path.expanduser('~/.claude.json')
+    folder = config_folder(env)
+    if name == '.credentials.json' and 'CLAUDE_SECURESTORAGE_CONFIG_DIR' in env:
+        folder = env['CLAUDE_SECURESTORAGE_CONFIG_DIR'] or os.path.expanduser('~/.claude')
+    return os.path.join(folder, name)
 
 
 def regular(path):
@@ -2043,106 +1144,8 @@ def read_json(path, what, parse=json.loads):
         raise SourceError('malformed', what + ': not JSON')
 
 
-def identity_document(words):
-    """Of the text of `.claude.json` what tells whose login it is.
-
-    The rest may be megabytes, and is only read where the file is not laid out as Claude Code does,
-    by two blanks a level: no text in it can begin a line, so this is the key of the first level.
-    """
-    at = words.find(IDENTITY_KEY) if words.startswith('{\n  "') else -1
-    if at < 0:
-        return json.loads(words)
-    account = json.JSONDecoder().raw_decode(words, at + len(IDENTITY_KEY))[0]
-    return {'oauthAccount': account}
-
-
-IDENTITY_KEY = '\n  "oauthAccount": '
-
-
-def read_identity(env):
-    """Whose login it is, by `.claude.json`, or None. SourceError malformed."""
-    path = config_path(env, '.claude.json')
-    return parse_identity(read_json(path, 'identity', identity_document))
-
-
-def known_identity(env):
-    """The same; None also where it cannot be read."""
-    try:
-        return read_identity(env)
-    except SourceError:
-        return None
-
-
-def login_in_file(env):
-    """The credentials document in Claude Code's file. SourceError no_credentials, malformed."""
-    document = read_json(config_path(env, '.credentials.json'), 'credentials')
-    if document is None:
-        raise SourceError('no_credentials')
-    return document
-
-
-def login_in_keychain(env):
-    """The same document in the macOS Keychain. SourceError no_credentials, locked, malformed."""
-    import hashlib
-    import subprocess
-    service, folder = 'Claude Code-credentials', env.get('CLAUDE_CONFIG_DIR')
-    if folder:
-        service += '-' + hashlib.sha256(folder.encode()).hexdigest()[:8]
-    kept = ('HOME', 'USER', 'PATH')         # a child's environment holds no token
-    try:
-        done = subprocess.run(
-            ['security', 'find-generic-password', '-a', env.get('USER', ''), '-s', service, '-w'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=CONNECT_SECONDS, env={name: env[name] for name in kept if name in env})
-    except (OSError, subprocess.TimeoutExpired):
-        raise SourceError('locked', 'the Keychain does not answer')
-    if done.returncode == 36:
-        raise SourceError('locked', 'the Keychain, open it with `security unlock-keychain`')
-    if done.returncode:
-        raise SourceError('no_credentials')
-    return parse_keychain(done.stdout.strip())
-
-
-def parse_keychain(secret):
-    """The document in a Keychain item, which is JSON or its hexadecimal form."""
-    try:
-        if re.match(b'([0-9a-fA-F]{2})+$', secret):
-            secret = bytes.fromhex(secret.decode())
-        return json.loads(secret.decode())
-    except (ValueError, RecursionError):
-        raise SourceError('malformed', 'credentials: the Keychain item is not JSON')
-
-
-LOGIN_STORES = (login_in_file,) + ((login_in_keychain,) if MACOS else ())
-NO_LOGIN = ('no_credentials', 'logged_out')
-# Of several stores that fail, the failure that says most.
-LOGIN_FAILURES = ('token_expired', 'malformed', 'locked', 'logged_out', 'no_credentials')
-
-
-def read_login(env, now, stores=LOGIN_STORES):
-    """The Login to ask with: the first store's that has not expired.
-
-    CLAUDE_CODE_OAUTH_TOKEN counts only where nothing is stored, for it cannot read usage.
-    SourceError with the most telling code of LOGIN_FAILURES.
-    """
-    failures = []
-    for store in stores:
-        try:
-            login = parse_login(store(env))
-            if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
-                raise SourceError('token_expired')
-            return login
-        except SourceError as error:
-            failures.append(error.failure)
-    failure = min(failures, key=lambda failure: LOGIN_FAILURES.index(failure.code))
-    if env.get('CLAUDE_CODE_OAUTH_TOKEN') and failure.code in NO_LOGIN:
-        token = env['CLAUDE_CODE_OAUTH_TOKEN'].strip()
-        return parse_login({'claudeAiOauth': {'accessToken': token}})
-    raise SourceError(*failure)
-
-
 def file_stamp(path):
-    """What changes whenever a file does; None where there is none."""
+    """What changes whenever a file does: (mtime, size, inode); None where there is none."""
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -2158,16 +1161,11 @@ def are_old(stamps, now):
     return not abs(now - newest) < FILE_SECONDS
 
 
-@functools.lru_cache(maxsize=16)
-def fingerprint(token):
-    """What stands for a token wherever it is only compared."""
+@functools.lru_cache(maxsize=64)
+def fingerprint(secret):
+    """16 hexadecimal digits that stand for a token, key or account wherever it is compared."""
     import hashlib
-    return hashlib.sha256(token.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
-
-
-def oauth_headers(token):
-    """The header fields of a request of Claude Code's own endpoints."""
-    return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
+    return hashlib.sha256(secret.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
 
 
 def login_name(env):
@@ -2175,172 +1173,391 @@ def login_name(env):
     return env.get('USER') or env.get('LOGNAME') or env.get('USERNAME') or ''
 
 
-def read_admin_key(env):
-    """The Admin API key of the environment, else of the credentials file.
+def badges_of(plan, *more):
+    """The badges of an organization type or plan (`claude_max`, `max`), and more, each once."""
+    names = (BADGES.get(text(plan).replace('claude_', '')),) + more
+    return tuple(dict.fromkeys(name for name in names if name))
 
-    SourceError no_credentials, unauthorized (a key of another kind), malformed (the file).
+
+def account_document(words):
+    """Of the text of `.claude.json` the keys in ACCOUNT_KEYS.
+
+    Where the file is laid out as Claude Code does, by two blanks a level, only these are parsed:
+    no text in it can begin a line, so a key behind two blanks is one of the first level.
     """
-    has_key = env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
-    return parse_admin_key(None if has_key else read_json(
-        config_path(env, '.credentials.json'), 'credentials'), env)
+    if not words.startswith('{\n  "'):
+        return json.loads(words)
+    found, decoder = {}, json.JSONDecoder()
+    for key in ACCOUNT_KEYS:
+        sign = '\n  "%s": ' % key
+        at = words.find(sign)
+        if at >= 0:
+            found[key] = decoder.raw_decode(words, at + len(sign))[0]
+    return found
 
 
-def detect_mode(env, now):
-    """'code' or 'console': what the credentials file says, else what there is a login for."""
+def parse_identity(document):
+    """The Account in `.claude.json`, or None if it names none."""
+    account = document.get('oauthAccount') if isinstance(document, dict) else None
+    if not isinstance(account, dict):
+        return None
+    uuids = text(account.get('accountUuid')), text(account.get('organizationUuid'))
+    tier = account.get('userRateLimitTier') or account.get('organizationRateLimitTier')
+    return Account(
+        uuid='/'.join(uuid for uuid in uuids if uuid),
+        name=text(account.get('displayName')) or text(account.get('fullName')),
+        email=text(account.get('emailAddress')),
+        organization=text(account.get('organizationName')),
+        badges=badges_of(account.get('organizationType')),
+        tier=text(tier))
+
+
+def parse_login(document):
+    """The Login in a credentials document. SourceError logged_out or malformed."""
+    if not isinstance(document, dict):
+        raise SourceError('malformed', 'credentials: no JSON object')
+    login = document.get('claudeAiOauth')
+    token = login.get('accessToken') if isinstance(login, dict) else None
+    if not token:
+        raise SourceError('logged_out')
+    if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
+        raise SourceError('malformed', 'credentials: the token is not of printable characters')
+    expires_at = login.get('expiresAt')
+    if is_number(expires_at):
+        expires_at /= 1000
+    else:
+        expires_at = None
+    scopes = login.get('scopes')
+    if not isinstance(scopes, list):
+        scopes = ()
+    account = Account(badges=badges_of(login.get('subscriptionType')),
+                      tier=text(login.get('rateLimitTier')))
+    return Login(token, expires_at, account, scopes=tuple(map(text, scopes)))
+
+
+def login_failure(login, now):
+    """The code of ERRORS for a Login that cannot ask for usage now; '' if it can."""
+    if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
+        return 'token_expired'
+    if login.scopes and 'user:profile' not in login.scopes:
+        return 'forbidden_scope'
+    return ''
+
+
+def login_in_file(env):
+    """The credentials document in Claude Code's file. SourceError no_credentials, malformed."""
+    document = read_json(config_path(env, '.credentials.json'), 'credentials')
+    if document is None:
+        raise SourceError('no_credentials')
+    return document
+
+
+def keychain_names(env):
+    """(service, account) of the Keychain item, as Claude Code names them."""
+    service = 'Claude Code-credentials'
+    folder = env.get('CLAUDE_SECURESTORAGE_CONFIG_DIR', env.get('CLAUDE_CONFIG_DIR'))
+    if folder:
+        folder = unicodedata.normalize('NFC', folder)
+        service += '-' + fingerprint(folder)[:8]
+    account = env.get('USER')
+    if not account:
+        import getpass
+        try:
+            account = getpass.getuser()
+        except (ImportError, KeyError, OSError):
+            account = ''
+    if not re.fullmatch('[a-zA-Z0-9._-]+', account):
+        account = 'claude-code-user'
+    return service, account
+
+
+def login_in_keychain(env):
+    """The credentials document in the macOS Keychain.
+
+    SourceError no_credentials, locked, malformed. The child's environment holds no token.
+    """
+    import subprocess
+    service, account = keychain_names(env)
+    kept = {name: env[name] for name in ('HOME', 'USER', 'PATH') if name in env}
     try:
-        document = read_json(config_path(env, '.credentials.json'), 'credentials')
-    except SourceError:             # without a key, Code mode says what is wrong with the file
-        return 'console' if env.get('ANTHROPIC_ADMIN_API_KEY', '').strip() else 'code'
+        done = subprocess.run(
+            ['security', 'find-generic-password', '-a', account, '-s', service, '-w'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=KEYCHAIN_SECONDS, env=kept)
+    except (OSError, subprocess.TimeoutExpired):
+        raise SourceError('locked', 'the Keychain does not answer')
+    if done.returncode == 44:
+        raise SourceError('no_credentials')
+    if done.returncode == 36:
+        raise SourceError('locked', 'the Keychain, open it with `security unlock-keychain`')
+    if done.returncode:
+        raise SourceError('locked', 'the Keychain, `security` ends with %d' % done.returncode)
+    return parse_keychain(done.stdout.strip())
+
+
+def parse_keychain(secret):
+    """The document in a Keychain item, which is JSON or its hexadecimal form."""
+    try:
+        if re.match(b'([0-9a-fA-F]{2})+$', secret):
+            secret = bytes.fromhex(secret.decode())
+        return json.loads(secret.decode())
+    except (ValueError, RecursionError):
+        raise SourceError('malformed', 'credentials: the Keychain item is not JSON')
+
+
+# Where a login may be, in the order that Claude Code looks.
+LOGIN_PLACES = [login_in_file]
+if MACOS:
+    LOGIN_PLACES.insert(0, login_in_keychain)
+
+
+def find_login(env, now, places=None):
+    """The Login to ask with: that of the first place that has one.
+
+    CLAUDE_CODE_OAUTH_TOKEN counts only where nothing is stored, for it cannot read usage.
+    SourceError with what is wrong with the login, or why there is none.
+    """
+    failure = Failure('no_credentials')
+    for place in places or LOGIN_PLACES:
+        try:
+            login = parse_login(place(env))
+        except SourceError as error:
+            if error.failure.code not in NO_LOGIN:
+                raise
+            if error.failure.code == 'logged_out':
+                failure = error.failure
+            continue
+        code = login_failure(login, now)
+        if code:
+            raise SourceError(code)
+        return login
+    token = env.get('CLAUDE_CODE_OAUTH_TOKEN', '').strip()
+    if token:
+        return parse_login({'claudeAiOauth': {'accessToken': token}})
+    raise SourceError(failure.code)
+
+
+def find_admin_key(document, env):
+    """The Admin API key of the environment, else of the credentials document.
+
+    SourceError no_credentials; unauthorized where it is a key of another kind.
+    """
+    key = env.get('ANTHROPIC_ADMIN_API_KEY', '').strip()
+    console = document.get('anthropicConsole') if isinstance(document, dict) else None
+    if not key and isinstance(console, dict):
+        key = console.get('adminApiKey')
+    if isinstance(key, str):
+        key = key.strip()
+    if not key:
+        raise SourceError('no_credentials')
+    if not isinstance(key, str) or not re.fullmatch('[!-~]+', key):
+        raise SourceError('unauthorized', 'it is not of printable characters')
+    for start, kind in OTHER_KEYS.items():
+        if key.strip('"\'').lower().startswith(start):
+            raise SourceError('unauthorized', kind + ', where sk-ant-admin... is needed')
+    return key
+
+
+def read_credentials(env, now):
+    """The Credentials at hand; every place is looked at once.
+
+    Their mode is the one that the credentials file names, else Console mode where there is an
+    Admin API key but no login. A broken file shows in Code mode, unless the environment has a key.
+    """
+    document, broken = tried(login_in_file, env)
+    login, no_login = tried(find_login, env, now)
+    key, no_key = tried(find_admin_key, document, env)
+    if no_key and broken and broken.code != 'no_credentials':
+        no_key = broken
     mode = document.get('mode') if isinstance(document, dict) else None
-    if mode in MODES:
-        return mode
-    return 'console' if has_admin_key(env) and not has_login(env, now) else 'code'
+    if mode not in ('code', 'console'):
+        mode = 'code'
+        has_key = key or no_key.code == 'unauthorized'
+        if has_key and no_login and (broken or no_login.code in NO_LOGIN):
+            mode = 'console'
+    return Credentials(login or no_login, key or no_key, mode)
 
 
-def has_credentials(mode, env, now):
-    """Whether there is what a mode needs."""
-    return has_login(env, now) if mode == 'code' else has_admin_key(env)
+def modes_of(credentials):
+    """The modes that there are credentials for, whether they serve or have expired."""
+    modes = []
+    if not isinstance(credentials.login, Failure) or credentials.login.code not in NO_LOGIN:
+        modes.append('code')
+    if not isinstance(credentials.key, Failure) or credentials.key.code == 'unauthorized':
+        modes.append('console')
+    return tuple(modes)
 
 
-def modes_with_credentials(env, now):
-    """Those of MODES that there are credentials for."""
-    return tuple(mode for mode in MODES if has_credentials(mode, env, now))
+class Logins:
+    """Looks credentials and identity up for all pollers; remembers them until a file changes."""
+
+    def __init__(self, env):
+        self.env = env
+        self.looking = threading.Lock()
+        self.credentials = self.seen = None
+        self.account = self.account_stamp = None
+        self.document = {}          # what of `.claude.json` is used
+
+    def stamps(self):
+        """The stamps of the files that a login depends on."""
+        return [file_stamp(config_path(self.env, name))
+                for name in ('.credentials.json', '.claude.json')]
+
+    def look(self, now, anew=False):
+        """The Credentials; looked up anew where a file has changed, or each minute on macOS,
+        where only the Keychain itself knows."""
+        with self.looking:
+            stamps = self.stamps()
+            minute = now // MINUTE if MACOS else 0
+            if self.credentials and not isinstance(self.credentials.login, Failure):
+                anew = anew or bool(login_failure(self.credentials.login, now))     # it expires
+            if anew or not self.credentials or self.seen != (stamps, minute):
+                self.seen = None
+                if are_old(stamps, now):
+                    self.seen = stamps, minute
+                self.credentials = read_credentials(self.env, now)
+            return self.credentials
+
+    def identity(self):
+        """The Account in `.claude.json`; the last one while the file is half-written, or names
+        none because somebody has logged out; None before there was one."""
+        path = config_path(self.env, '.claude.json')
+        with self.looking:
+            stamp = file_stamp(path)
+            if stamp != self.account_stamp:
+                self.account_stamp = stamp
+                document, _ = tried(read_json, path, 'identity', account_document)
+                if isinstance(document, dict):
+                    self.document = document
+                    self.account = parse_identity(document) or self.account
+            return self.account
 
 
-def has_login(env, now):
-    """Whether there is a Claude Code login, expired or not."""
+def account_key(identity, env):
+    """What the store knows an account by. Not its token, which changes every few hours."""
+    if identity and identity.uuid:
+        return fingerprint(identity.uuid)
+    path = config_path(env, '.credentials.json')
     try:
-        read_login(env, now)
-    except SourceError as error:
-        return is_of_login(error.failure)
-    return True
+        return fingerprint(os.path.abspath(path))
+    except OSError:                     # relative to a folder that is gone
+        return fingerprint(path)
 
 
-def is_of_login(failure):
-    """Whether a Failure is that of a login, which is there: expired, for one."""
-    return failure.code not in NO_LOGIN
+# ---- Network -----------------------------------------------------------------------------------
+# The only door to the network. No redirect is followed and nothing tried again; each request has
+# a thread of its own, so that no server and no name service can hold whoever asks.
+
+CONNECT_SECONDS, READ_SECONDS = 5, 15   # for the connection, and for each read
+GET_SECONDS = 16                        # of a whole request, until it is given up ...
+REQUEST_SECONDS = 17                    # ... and until a claim to it counts as lost
+BODY_MOST = 8 << 20                     # bytes of a reply
+
+CERTIFICATE_FILES = ('SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS')
+URL = re.compile(r'(https?)://((\[[0-9a-f:]+\]|[\w.-]+)(?::\d{1,5})?)(?:/[\w.~-]+)*/?', re.ASCII)
+LOOPBACK = re.compile(r'localhost|127(\.\d{1,3}){3}|\[::1\]')
 
 
-def has_admin_key(env):
-    """Whether there is something in the place of an Admin API key."""
-    try:
-        read_admin_key(env)
-    except SourceError as error:
-        return error.failure.code == 'unauthorized'
-    return True
+class Url(NamedTuple):
+    """An address to ask at."""
+    secure: bool            # https
+    place: str              # 'host:port', or 'host'
+    host: str               # an IPv6 address in its brackets
+
+
+def parse_url(words):
+    """The Url in a text. ValueError if it has anything else, such as credentials or a query.
+
+    By a regex, for urllib.parse costs the first frame 3 ms.
+    """
+    match = URL.fullmatch(words)
+    if not match:
+        raise ValueError('not an address')
+    scheme, place, host = match.groups()
+    return Url(scheme == 'https', place, host)
 
 
 class Api:
-    """The only door to the network: one address, one request at a time.
+    """A service at one address. Several threads may use it at a time."""
 
-    No redirect is followed and nothing tried again. A timer ends each request for good, since a
-    socket's own time-out begins anew with every byte: it shuts a duplicate of the socket, which
-    works wherever the request stands, in the TLS handshake and in dripping headers too.
-    """
-
-    def __init__(self, url, seconds=TOTAL_SECONDS):
-        self.url, self.seconds = url, seconds
-        self.manager = None
-        self.skew = 0               # seconds that the server's clock is ahead of ours
-        self.took = None            # seconds of the last request
-        self.sockets = []
-        self.late = False
+    def __init__(self, url):
+        self.url = url.rstrip('/')
+        self.took = None            # seconds of the last request, also of one that failed
+        self.date = None            # the server's clock at the last reply, in epoch seconds
 
     def get(self, path, headers, secret, parse_float=float):
-        """The JSON document at `path`. SourceError for every failure.
+        """The JSON document at a path, which may have a query. SourceError for every failure.
 
-        `secret` is taken out of whatever the server says, should it echo it.
+        `secret` is taken out of whatever the server says, should it echo it. A request that takes
+        GET_SECONDS is given up: its thread goes on, but nobody hears of it any more.
         """
-        urllib3 = load_urllib3()
-        from http.client import HTTPException
-        self.late, began = False, time.perf_counter()
-        timer = threading.Timer(self.seconds, self.cut)
-        timer.daemon = True
-        timer.start()
+        outcomes = queue.Queue()
+        thread = threading.Thread(target=try_exchange,
+                                  args=(outcomes, self.url, path, headers), daemon=True)
+        began = time.perf_counter()
+        thread.start()
         try:
-            status, fields, body = self.exchange(urllib3, path, headers)
-        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
-            if not self.late:
-                raise network_error(error)
-        except SourceError:
-            if not self.late:
-                raise
+            reply, error = outcomes.get(timeout=GET_SECONDS)
+        except queue.Empty:
+            raise SourceError('timeout')
         finally:
             self.took = time.perf_counter() - began
-            timer.cancel()
-            self.close()
-        if self.late:
-            raise SourceError('timeout')
-        self.skew = skew_of(fields, time.time())
+        if error:
+            raise network_error(error)
+        status, fields, body = reply
+        self.date = http_date(fields.get('Date', ''))
         body = body.replace(secret.encode(), b'[secret]')
         check(status, fields, body, time.time())
         return parse_json(body, parse_float)
 
-    def exchange(self, urllib3, path, headers):
-        """(status, header fields, body) of one GET."""
-        self.manager = self.manager or manager_for(urllib3, self.url)
-        pool = self.manager.connection_from_url(self.url)
-        pool.ConnectionCls = watched(pool.ConnectionCls, self)
-        reply = pool.urlopen(
-            'GET', parse_url(self.url).path + path,
-            headers=dict(headers, Connection='close', **{'Accept-Encoding': 'identity'}),
-            preload_content=False, retries=False, redirect=False)
+
+def try_exchange(outcomes, url, path, headers):
+    """Put (what `exchange` returns, None) or (None, the exception) into a queue."""
+    try:
+        outcomes.put((exchange(url, path, headers), None))
+    except Exception as error:      # whatever it is, the thread that waits for us raises it
+        outcomes.put((None, error))
+
+
+def exchange(url, path, headers):
+    """Send a GET -> (status, header fields, body).
+
+    urllib3 by itself would follow a redirect with the key in hand, and sleep inside the call
+    where a 429 says so. Bodies are not compressed: 1.26 may inflate a small piece to 50 MB.
+    """
+    deadline = time.monotonic() + GET_SECONDS
+    headers = dict(headers, Connection='close')
+    headers['Accept-Encoding'] = 'identity'
+    with manager_for(load_urllib3(), url) as manager:
+        reply = manager.urlopen('GET', url + path, headers=headers, preload_content=False,
+                                retries=False, redirect=False)
         try:
-            return reply.status, reply.headers, read_body(reply)
+            return reply.status, reply.headers, read_body(reply, deadline)
         finally:
             reply.close()
-
-    def watch(self, sock):
-        """Keep a duplicate of a new socket; shut it at once if its address took too long."""
-        self.sockets.append(sock.dup())
-        if self.late:
-            self.cut()
-
-    def cut(self):
-        """End the request under way, from the timer's thread."""
-        self.late = True
-        for sock in list(self.sockets):
-            try:
-                sock.shutdown(2)     # SHUT_RDWR
-            except OSError:
-                pass                        # closed meanwhile
-
-    def close(self):
-        while self.sockets:
-            self.sockets.pop().close()
-        if self.manager:
-            self.manager.clear()
-
-
-def watched(connection, api):
-    """The connection class of urllib3 that shows `api` every socket it opens."""
-    class Watched(connection):
-        def _new_conn(self):
-            sock = super()._new_conn()
-            api.watch(sock)
-            return sock
-    return Watched
 
 
 def manager_for(urllib3, url):
     """The pool manager of urllib3 for an address, through the proxy if one is set."""
-    options = {'timeout': urllib3.Timeout(connect=CONNECT_SECONDS, read=TOTAL_SECONDS)}
+    options = {'timeout': urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)}
     if url.startswith('https:'):
-        # Said outright, for urllib3 before 1.25 takes silence for CERT_NONE.
-        options.update(ssl_context=tls_context(), cert_reqs='CERT_REQUIRED')
-        if re.fullmatch(r'[\d.]+|\[.*', parse_url(url).host):
-            # Before version 2 it hands no address on to ssl, but compares the names itself then.
-            options['ssl_context'].check_hostname = False
+        files = tuple(os.environ.get(name) for name in CERTIFICATE_FILES)
+        context = options['ssl_context'] = tls_context(files)
+        # Before version 2 urllib3 hands no address on to ssl, but compares the names itself.
+        context.check_hostname = not re.fullmatch(r'[\d.]+|\[.*', parse_url(url).host)
+        options['cert_reqs'] = 'CERT_REQUIRED'      # before 1.25 the default is CERT_NONE
     proxy = proxy_of(url)
     if not proxy:
         return urllib3.PoolManager(**options)
-    login, host = urllib3.util.parse_url(proxy)[1:3]    # ProxyManager drops the login
-    if not host:
+    parsed = urllib3.util.parse_url(proxy)
+    if not parsed.host:
         raise ValueError('no proxy')
-    if login:
+    if parsed.auth:                     # ProxyManager drops it
         from urllib.parse import unquote
-        pair = unquote(login) if ':' in login else unquote(login) + ':'
-        options['proxy_headers'] = urllib3.util.make_headers(proxy_basic_auth=pair)
+        login = unquote(parsed.auth)
+        if ':' not in parsed.auth:
+            login += ':'
+        options['proxy_headers'] = urllib3.util.make_headers(proxy_basic_auth=login)
     return urllib3.ProxyManager(proxy, **options)
 
 
@@ -2356,115 +1573,125 @@ def proxy_of(url):
         return None
     proxies = getproxies()
     proxy = proxies.get('https') or proxies.get('all')
-    return proxy if not proxy or '://' in proxy else 'http://' + proxy
+    if proxy and '://' not in proxy:
+        return 'http://' + proxy
+    return proxy
 
 
-def tls_context():
-    """The system's certificates, which SSL_CERT_FILE may name, and those of other variables."""
+@functools.lru_cache(maxsize=1)
+def tls_context(files):
+    """The ssl context with the system's certificates and those in the CERTIFICATE_FILES.
+
+    It is kept, for it takes 50 ms to make. Python itself honours the first two of `files`.
+    SourceError tls.
+    """
     try:
         import ssl
     except ImportError:
         raise SourceError('tls', 'this Python was built without ssl')
     context = ssl.create_default_context()
-    for name in ('REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS'):
-        path = os.environ.get(name)
+    for name, path in list(zip(CERTIFICATE_FILES, files))[2:]:
         if not path:
             continue
         # Python 3.13 is strict by default, and many a company's own certificates are not.
         context.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0)
         try:
             context.load_verify_locations(path)
-        except OSError:                     # ssl.SSLError is one too
+        except OSError:                 # ssl.SSLError is one too
             raise SourceError('tls', name + ' names no readable certificates')
     return context
 
 
-def read_body(reply):
-    """The bytes of a reply. SourceError too_large, network (cut off)."""
-    raw, pieces, size = reply._fp, [], 0    # urllib3's own read waits until a piece is full
-    while True:
-        piece = raw.read1(1 << 16)
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-        if size > BODY_MOST:
+def read_body(reply, deadline):
+    """The bytes of a reply of urllib3. SourceError too_large, timeout, network (cut off).
+
+    `deadline` is by the monotonic clock. urllib3's own read waits until a piece is full, the
+    `read1` of http.client returns what has come.
+    """
+    body = bytearray()
+    piece = reply._fp.read1(1 << 16)
+    while piece:
+        body += piece
+        if len(body) > BODY_MOST:
             raise SourceError('too_large')
+        if time.monotonic() > deadline:
+            raise SourceError('timeout')
+        piece = reply._fp.read1(1 << 16)
+    # Version 1.26 does not notice what is missing.
     promised = reply.headers.get('Content-Length', '')
-    if promised.isdigit() and size < int(promised):
+    if promised.isdigit() and len(body) < int(promised):
         raise SourceError('network', 'the reply was cut off')
-    return b''.join(pieces)
+    return bytes(body)
 
 
-# What may come out of a request, most telling first: (name, code, detail). The names are of the
-# classes of urllib3, http.client and ssl, none of which is imported yet, and OpenSSL's reasons.
-NETWORK_FAILURES = (
-    ('CERTIFICATE_VERIFY_FAILED', 'tls', 'the certificate is not trusted'),
-    ('CertificateError', 'tls', 'the certificate is for another host'),
-    ('SSLError', 'tls', 'the TLS handshake failed'),
-    ('ProxyError', 'network', 'the proxy does not connect'),
-    ('gaierror', 'network', 'unknown host'),
-    ('ConnectionRefusedError', 'network', 'connection refused'),
-    ('RemoteDisconnected', 'network', 'the server hung up'),
-    ('ConnectionError', 'network', 'the connection broke'),
-    ('IncompleteRead', 'network', 'the reply was cut off'),
-    ('BadStatusLine', 'bad_reply', 'no HTTP'),
-    ('NewConnectionError', 'network', 'the host is out of reach'),
-    ('TimeoutError', 'timeout', ''),
-    ('timeout', 'timeout', ''),
-)
-# Of these the service never heard: another monitor, behind another proxy, may do better.
-UNSENT = {detail for name, code, detail in NETWORK_FAILURES if code == 'tls' or name in (
-    'ProxyError', 'gaierror', 'ConnectionRefusedError', 'NewConnectionError')}
-
-
-def was_sent(attempt):
-    """Whether the service may know of an Attempt."""
-    return attempt.code != 'tls' and attempt.detail not in UNSENT
+# What may come out of a request, most telling first: a name -> (code, detail). The names are of
+# the classes of urllib3, http.client and ssl, none of which is imported yet, and OpenSSL's
+# reasons.
+NETWORK_FAILURES = {
+    'CERTIFICATE_VERIFY_FAILED': ('tls', 'the certificate is not trusted'),
+    'CertificateError': ('tls', 'the certificate is for another host'),
+    'SSLError': ('tls', 'the TLS handshake failed'),
+    'ProxyError': ('network', 'the proxy does not connect'),
+    'gaierror': ('network', 'unknown host'),
+    'ConnectionRefusedError': ('network', 'connection refused'),
+    'NewConnectionError': ('network', 'the host is out of reach'),
+    'RemoteDisconnected': ('network', 'the server hung up'),
+    'ConnectionError': ('network', 'the connection broke'),
+    'IncompleteRead': ('network', 'the reply was cut off'),
+    'BadStatusLine': ('bad_reply', 'no HTTP'),
+    'TimeoutError': ('timeout', ''),
+    'timeout': ('timeout', ''),
+    'HTTPError': ('network', 'the connection failed'),
+    'HTTPException': ('network', 'the connection failed'),
+    'OSError': ('network', 'the connection failed'),
+    'ValueError': ('network', 'the connection failed'),
+}
 
 
 def network_error(error):
-    """The SourceError for an exception out of urllib3, in fixed words: its own may tell much."""
+    """The SourceError for an exception of a request, in fixed words: its own may tell much.
+
+    An exception that has nothing to do with the network, a bug, is returned itself.
+    """
+    if isinstance(error, SourceError):
+        return error
     names = set()
-    while error is not None:
-        names.update(cls.__name__ for cls in type(error).__mro__)
-        names.add(str(getattr(error, 'reason', '')))
-        error = error.__cause__ or error.__context__
-    return next((SourceError(code, detail) for name, code, detail in NETWORK_FAILURES
-                 if name in names), SourceError('network', 'the connection failed'))
+    cause = error
+    while cause is not None:
+        names.update(cls.__name__ for cls in type(cause).__mro__)
+        names.add(str(getattr(cause, 'reason', '')))
+        cause = cause.__cause__ or cause.__context__
+    for name, (code, detail) in NETWORK_FAILURES.items():
+        if name in names:
+            return SourceError(code, detail)
+    return error
 
 
 def check(status, fields, body, now):
-    """SourceError for every status but 2xx."""
+    """SourceError for every status but 2xx, with the words of the server."""
     if 200 <= status < 300:
         return
-    words = server_words(body)
-    told = '%d, %s' % (status, words) if words else str(status)
     if 300 <= status < 400:
         host = re.match(r'https?://([^/?#]*)', fields.get('Location', ''))
-        raise SourceError('redirected', clean(host.group(1)) if host else 'another page')
+        if host:
+            raise SourceError('redirected', clean(host.group(1)))
+        raise SourceError('redirected', 'another page')
     if status == 429:
         raise SourceError('rate_limited', '', retry_after(fields, now))
-    if status == 403:
-        raise SourceError('forbidden_scope' if 'scope' in words else 'forbidden', told)
+    words = server_words(body)
+    code = 'bad_reply'
     if status == 401:
-        raise SourceError('unauthorized', told)
-    raise SourceError('server_error' if status >= 500 else 'bad_reply', told)
-
-
-def skew_of(fields, now):
-    """How far a server's clock is ahead, by its Date header; 0 unless that is very far."""
-    date = http_date(fields.get('Date', ''))
-    return date - now if date and abs(date - now) >= SKEW_LEAST else 0
-
-
-def http_date(words):
-    """Epoch seconds of a date in a header, or None."""
-    from email.utils import parsedate_to_datetime
-    try:
-        return parsedate_to_datetime(words).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+        code = 'unauthorized'
+    elif status == 403 and 'scope' in words:
+        code = 'forbidden_scope'
+    elif status == 403:
+        code = 'forbidden'
+    elif status >= 500:
+        code = 'server_error'
+    told = str(status)
+    if words:
+        told += ', ' + words
+    raise SourceError(code, told)
 
 
 def server_words(body):
@@ -2481,335 +1708,442 @@ def retry_after(fields, now):
     if re.fullmatch(r'\d+', told, re.ASCII):
         return float(told)
     date = http_date(told)
-    return date and max(0.0, date - now)
+    if date is None:
+        return None
+    return max(0.0, date - now)
 
 
-TRIES = 8                       # hooks open and close the files many times a second
-READING = threading.Lock()      # closing a file drops the locks that this process has on it
-SIBLINGS = ('', '-wal', '-shm', '-journal')
-
-
-def read_only(path, read):
-    """`read(connection)` on another program's SQLite file, of which nothing is changed or left.
-
-    SourceError locked or malformed. What may pass by itself is tried again.
-    """
-    sqlite3 = load_sqlite3()
-    name, path = os.path.basename(path), os.path.realpath(path)
-    for left in reversed(range(TRIES)):
-        try:
-            with READING:
-                return read_once(sqlite3, path, read)
-        except SourceError as error:
-            raise SourceError(error.failure.code, '%s: %s' % (name, error.failure.detail))
-        except sqlite3.DatabaseError as error:
-            words, code = clean(str(error)), 'malformed'
-            if 'locked' in words:           # has cost its time already
-                left, code, words = 0, 'locked', 'by its writer'
-        except OSError as error:
-            words, code = error.strerror, 'malformed'
-        if not left:
-            raise SourceError(code, '%s: %s' % (name, words))
-
-
-def database_stamps(path):
-    """What changes whenever a SQLite file does. Its journals stand beside the file itself, also
-    where `path` is a link to it."""
-    path = os.path.realpath(path)
-    return [file_stamp(path), file_stamp(path + '-wal')]
-
-
-def read_once(sqlite3, path, read):
-    """One try; sqlite3.DatabaseError and OSError may pass by themselves."""
-    with open(regular(path), 'rb') as file:
-        header = file.read(100)
-    stamps = [file_stamp(path + end) for end in SIBLINGS]
-    how = way_to_open(header, *map(bool, stamps[1:3]))
+def http_date(words):
+    """Epoch seconds of a date in a header, or None."""
+    from email.utils import parsedate_to_datetime
     try:
-        if how == 'copy':
-            found = query_copy(sqlite3, path, read)
-        else:
-            found = query(sqlite3, path, how, read)
-    except sqlite3.OperationalError as error:
-        if 'readonly' not in str(error):
-            raise
-        found = query_copy(sqlite3, path, read)     # a dead writer's journal wants undoing
-        how = 'copy'
-    if ('immutable' in how or how == 'copy') and stamps != [
-            file_stamp(path + end) for end in SIBLINGS]:
-        raise sqlite3.OperationalError('it changed while it was read')
-    return found
-
-
-def query_copy(sqlite3, path, read):
-    """The same on a private copy of the file and of what stands beside it."""
-    import shutil
-    import tempfile
-    with tempfile.TemporaryDirectory() as folder:
-        for end in ('', '-wal', '-journal'):
-            if os.path.exists(path + end):
-                shutil.copyfile(path + end, os.path.join(folder, 'copy' + end))
-        return query(sqlite3, os.path.join(folder, 'copy'), 'mode=rw', read)
-
-
-def way_to_open(header, has_wal, has_shm):
-    """The URI parameters that read a SQLite file without a trace, or 'copy'.
-
-    By the header's two format bytes: 1 rollback journal, 2 WAL. `mode=ro` alone would create a
-    `-shm` beside a WAL file, and `immutable` reads one that is being written wrongly.
-    SourceError malformed if it is no SQLite file.
-    """
-    if header[:16] != b'SQLite format 3\0' or len(header) < 100:
-        what = 'it is empty' if not header else 'it is no database'
-        raise SourceError('malformed', what)
-    if header[18:20] != b'\2\2':
-        return 'mode=ro'
-    if not has_wal:
-        return 'mode=ro&immutable=1'
-    return 'mode=ro&readonly_shm=1' if has_shm else 'copy'
-
-
-def sqlite_uri(path, how):
-    """The URI of a file for SQLite. Here because urllib.parse costs the status line 2 ms."""
-    plain = b'/-_.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
-    return 'file:%s?%s' % (''.join(chr(byte) if byte in plain else '%%%02X' % byte
-                                   for byte in os.fsencode(os.path.abspath(path))), how)
-
-
-def query(sqlite3, path, how, read):
-    """`read(connection)` on the file opened with the URI parameters `how`."""
-    connection = sqlite3.connect(sqlite_uri(path, how), uri=True, timeout=1, isolation_level=None)
-    connection.text_factory = functools.partial(str, encoding='utf-8', errors='replace')
-    try:
-        return read(connection)
-    finally:
-        connection.close()
-
-
-def read_tables(connection, tables, problems, **parameters):
-    """name -> rows as dicts, of those tables that are there; a missing column is None.
-
-    One without its first column is another table: it goes to `problems`.
-    """
-    found = {}
-    for name, (columns, rest) in tables.items():
-        there = [row[1] for row in connection.execute('PRAGMA table_info(%s)' % name).fetchall()]
-        columns = columns.split()
-        if columns[0] in there:
-            names = ', '.join(column if column in there else 'NULL' for column in columns)
-            rows = connection.execute('SELECT %s FROM %s %s' % (names, name, rest), parameters)
-            found[name] = [dict(zip(columns, row)) for row in rows.fetchall()]
-        elif there:
-            problems.append('table %s has other columns' % name)
-    return found
-
-
-def latest_actions(new, known, agents):
-    """The last actions of each of these agents, newest first, AGENT_TOOLS at most: of the `new`
-    rows and, unless their table has begun anew, of those `known` before. The newest of all is kept
-    whosever it is, for its id."""
-    is_anew = new and known and new[0]['id'] <= known[0]['id']
-    counts, kept = {agent['agent_id']: 0 for agent in agents}, []
-    for action in [*new, *(() if is_anew else known)]:
-        name = action['agent_id']
-        if counts.get(name, AGENT_TOOLS) < AGENT_TOOLS or not kept:
-            counts[name] = counts.get(name, 0) + 1
-            kept.append(action)
-    return kept
-
-
-def read_pace_tables(folder, now, seen=0):
-    """(tables, problems): the rows of all tables that there are, and what of them is odd.
-
-    Of the agents' actions those after the one with the id `seen`. SourceError if usage.db, or
-    what is decided by, cannot be read.
-    """
-    spans = {'hour': now - HOUR, 'day': now - DAY, 'active': now - ACTIVITY_SECONDS}
-
-    def read_usage(connection):
-        odd = []
-        found = read_tables(connection, DECISION_TABLES, odd)
-        if odd:
-            raise SourceError('malformed', odd[0])
-        state = next(iter(found.get('fallback_state_v2') or ()), {})
-        if state.get('state') == 'fallback':
-            found.update(read_tables(connection, COST_TABLES, odd,
-                                     entered=state['entered_at'] or 0))
-        found.update(read_tables(connection, EVENT_TABLES, problems, **spans))
-        return found
-
-    def read_agents(connection):
-        return read_tables(connection, AGENT_TABLES, problems, seen=seen, **spans)
-
-    tables, problems = {}, []
-    usage, registry = (os.path.join(folder, name) for name in ('usage.db', 'session_registry.db'))
-    if os.path.lexists(usage):
-        tables.update(read_only(usage, read_usage))
-    try:
-        if os.path.lexists(registry):
-            tables.update(read_only(registry, read_agents))
-    except SourceError as error:
-        problems.append(message(error.failure, None, now))
-    return tables, problems
-
-
-def pace_logs(folder, now):
-    """The paths of the logs of today and yesterday, which may have had but 23 hours."""
-    names = [time.strftime('pace-maker-%Y-%m-%d.log', time.localtime(at))
-             for at in (now, now - DAY / 2, now - DAY)]
-    return [os.path.join(folder, name) for name in dict.fromkeys(names)]
-
-
-LOG_ERROR = re.compile(rb'^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] \[ERROR\]', re.MULTILINE)
-
-
-def read_log_errors(path, seen):
-    """Add a log's new error lines to `seen`, {path: (bytes read, ((time,), ...))}."""
-    try:
-        with open(regular(path), 'rb') as file:
-            size = file.seek(0, os.SEEK_END)
-            start, times = seen.get(path, (max(0, size - LOG_MOST), ()))
-            if size < start:
-                start, times = 0, ()
-            file.seek(start)
-            data = file.read()
-    except OSError:
-        return
-    data = data[:data.rfind(b'\n') + 1]
-    found = ((log_time(match.group(1).decode()),) for match in LOG_ERROR.finditer(data))
-    seen[path] = start + len(data), times + tuple(event for event in found if event[0])
-
-
-@functools.lru_cache(maxsize=64)
-def log_time(words):
-    """Epoch seconds of a line's local time, None if it is none. Errors come many in a second."""
-    try:
-        return time.mktime(time.strptime(words, '%Y-%m-%d %H:%M:%S'))
-    except (ValueError, OverflowError):
+        return parsedate_to_datetime(words).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
-class Store:
-    """Our own SQLite file, the only thing we ever write: what all monitors of a user share.
+# ---- Requests ----------------------------------------------------------------------------------
+# When a source may be asked, so that all monitors together are never the cause of a 429. What was
+# asked is a ledger of attempts, which only grows; what follows from it is pure.
 
-    It has a rollback journal, for home directories are on NFS, and is opened for each transaction
-    only. Accounts and tokens are known by fingerprints; no secret ever gets here. A file that
-    cannot be used costs the sharing, never the numbers: every method raises SourceError then,
-    locked, forbidden or malformed. Each takes the time last.
+LEDGER_SECONDS = 25 * HOUR      # how long attempts are kept
+SKEW_SECONDS = 60               # what is dated further ahead is of before the clock was set back
+RETRY_SECONDS, RETRY_MOST = 30, 300     # wait after a failure, doubled by each further one
+BLOCK_LEAST = 60                # wait after a 429 that names a time, ...
+BLOCK_SILENT = 300              # ... and after one that names none; doubled by each further one
+BLOCK_MOST = 3600               # no block is longer
+WARY_SECONDS = 180              # minimum interval of usage requests after a 429 ...
+WARY_SPAN = 30 * MINUTE         # ... and for how long it applies
+SLOWING = 1.5                   # the interval grows by it with each reply that brings nothing new
+JITTER = 0.1                    # part of an interval, either way: machines must not march in step
+FED_INTERVAL = 300              # between usage requests while the status line tells the numbers
+RESET_SECONDS = 5               # a reset is looked at this soon
+LOST, UNSENT = 'lost', 'unsent'     # codes: nobody heard the reply; nothing was sent
+
+
+class Rhythm(NamedTuple):
+    """How often a source is asked: seconds while its numbers move and while they do not."""
+    base: float
+    most: float
+    jitter: float = 0.0                     # a part of them, either way
+    wary: float = 0.0                       # minimum while a 429 is not long ago
+
+
+class Attempt(NamedTuple):
+    """One request, or one poll of many. Without an outcome it is a claim: it is under way."""
+    account: str
+    source: str
+    token: str                              # a fingerprint; '' of a report without a request
+    at: float                               # when it began
+    ended: Optional[float] = None
+    code: str = ''                          # 'ok', a code of ERRORS, LOST or UNSENT
+    detail: str = ''                        # of the failure
+    retry_after: Optional[float] = None     # seconds
+    moved: bool = True                      # the numbers are not those of the reply before
+    reset_at: Optional[float] = None        # the next reset of a limit, by this reply
+    heard: Optional[float] = None           # when the last page of several came
+    problems: str = ''                      # JSON: the parts of a poll that failed
+
+    @property
+    def key(self):
+        """What tells attempts apart."""
+        return self[:4]
+
+    @property
+    def end(self):
+        """When it ended, or is given up."""
+        if self.ended is not None:
+            return self.ended
+        return max(self.at, self.heard or 0.0) + REQUEST_SECONDS
+
+    @property
+    def is_reply(self):
+        """Whether it ended with a reply or a failure that somebody heard."""
+        return self.ended is not None and self.code != LOST
+
+    def outcome(self, failure=None, **more):
+        """The Attempt with its outcome: a Failure, or None for a reply."""
+        if failure is None:
+            return self._replace(code='ok', **more)
+        return self._replace(code=failure.code, detail=failure.detail,
+                             retry_after=failure.retry_after, **more)
+
+
+def merged_ledgers(first, second, now):
+    """One ledger, key -> Attempt, out of two. Of one attempt, what is known later counts.
+
+    What is too old, or dated ahead, is left out.
+    """
+    ledger = {}
+    for attempt in list(first.values()) + list(second.values()):
+        if not now - LEDGER_SECONDS < attempt.at <= now + SKEW_SECONDS:
+            continue
+        known = ledger.get(attempt.key)
+        if not known or known.ended is None and attempt.end > known.end:
+            ledger[attempt.key] = attempt
+        elif known.ended is None and attempt.ended is not None:
+            ledger[attempt.key] = attempt
+    return ledger
+
+
+class Plan(NamedTuple):
+    """When a source is asked next. Both may be infinite: not before the token changes."""
+    next_at: float              # by itself
+    free_at: float              # earliest, if somebody asks for it
+    busy_until: float = 0.0     # somebody's request is under way until then at most
+
+    @property
+    def is_held(self):
+        """Whether a block or the budget decides, not the rhythm."""
+        return self.next_at <= self.free_at
+
+
+def plan(ledger, key, rhythm, now, has_reply=True, fed_at=0.0, held_until=0.0):
+    """The Plan for the source with a `key` (account, source, token), after a ledger of attempts.
+
+    * After a reply: `next_by_rhythm`. Where the reply is no longer stored (`has_reply` is false),
+      it is no reason to wait.
+    * After failures: RETRY_SECONDS, doubled each time, up to RETRY_MOST. A token without the scope
+      is not tried again; a new token is tried at once.
+    * Never more than BUDGET requests in any BUDGET_SECONDS, whoever makes them.
+    * After a 429: `blocked_until`, for the token it was an answer to. `held_until` is a block that
+      another program knows of.
+    """
+    account, source, token = key
+    # An account that is known by another name now has the same requests by both.
+    once = {attempt[1:4]: attempt for attempt in ledger.values()}
+    once.update({attempt[1:4]: attempt for attempt in ledger.values()
+                 if attempt.account == account})
+    told = [attempt for attempt in once.values() if attempt.code != UNSENT]
+    told.sort(key=lambda attempt: attempt.end)
+    asked = [attempt for attempt in told if attempt[:2] == (account, source)]
+    replies = [attempt for attempt in asked if attempt.is_reply]
+    if not has_reply:
+        replies = [attempt for attempt in replies if attempt.code != 'ok']
+    free_at = max(held_until, blocked_until(told, asked, token, rhythm))
+    if len(asked) >= BUDGET:
+        free_at = max(free_at, asked[-BUDGET].end + BUDGET_SECONDS)
+    due = 0.0
+    failed = failures_at_end(replies)
+    failed_so = [attempt for attempt in failed if attempt.token == token]
+    if failed_so:
+        due = failed_so[-1].end + doubled(RETRY_SECONDS, len(failed_so), RETRY_MOST)
+    elif replies and not failed:
+        due = next_by_rhythm(replies, rhythm, fed_at)
+    own = [attempt for attempt in replies if attempt.token == token]
+    if own and own[-1].code == 'forbidden_scope':
+        due = free_at = float('inf')
+    under_way = [attempt.end for attempt in asked if attempt.ended is None and attempt.end > now]
+    return Plan(max(due, free_at), free_at, max(under_way, default=0.0))
+
+
+def failures_at_end(replies):
+    """Of Attempts, oldest first, those after the last one that succeeded."""
+    failed = []
+    for attempt in replies:
+        if attempt.code == 'ok':
+            failed = []
+        else:
+            failed.append(attempt)
+    return failed
+
+
+def doubled(first, times, most):
+    """`first` the first time, twice as much each further time, never above `most`."""
+    return min(first * 2 ** min(times - 1, 30), most)
+
+
+def next_by_rhythm(replies, rhythm, fed_at):
+    """Until when the last of a source's replies is good enough, by how its numbers move.
+
+    The base of its Rhythm while they move, SLOWING times as long with each reply that brings
+    nothing new; FED_INTERVAL while the status line tells them, last at `fed_at`; at the latest
+    RESET_SECONDS after a reset. The jitter comes from the time of the reply, so that all monitors
+    reckon with the same.
+    """
+    last = replies[-1]
+    still = 0
+    for attempt in reversed(replies):
+        if attempt.code == 'ok':
+            if attempt.moved:
+                break
+            still += 1
+    seconds = min(rhythm.base * SLOWING ** still, rhythm.most)
+    chance = 2 * (last.end * 0.618034 % 1) - 1
+    due = last.end + seconds * (1 + rhythm.jitter * chance)
+    if fed_at:
+        due = max(due, min(fed_at + seconds, last.end + FED_INTERVAL))
+    if last.reset_at is not None:
+        due = min(due, last.reset_at + RESET_SECONDS)
+    return due
+
+
+def blocked_until(told, asked, token, rhythm):
+    """When a source may be asked again after the 429s of a token; 0.0 if there were none.
+
+    `told` are all Attempts of all sources, `asked` those of this one, oldest first. Not before the
+    block ends, unless a request has succeeded since: asking prolongs it. For WARY_SPAN after it,
+    no two requests are nearer than the Rhythm's `wary` seconds.
+    """
+    last_429 = block_end = wary_from = 0.0
+    for source in {attempt.source for attempt in told}:
+        times, end = 0, 0.0
+        for attempt in told:
+            if attempt.source != source or attempt.token != token:
+                continue
+            if attempt.code == 'ok':
+                times, end = 0, 0.0
+            elif attempt.code == 'rate_limited':
+                times += 1
+                end = attempt.end + block_seconds(attempt.retry_after, times)
+                last_429 = max(last_429, attempt.end)
+                wary_from = max(wary_from, attempt.end, end - WARY_SECONDS)
+        block_end = max(block_end, end)
+    if not last_429:
+        return 0.0
+    last = last_429
+    if asked:
+        last = max(last, asked[-1].end)
+    if last <= wary_from + WARY_SPAN:
+        return max(block_end, last + rhythm.wary)
+    return block_end
+
+
+def block_seconds(retry_after, times):
+    """How long a 429 forbids requests: at least its Retry-After, and BLOCK_LEAST or, where it
+    names no time, BLOCK_SILENT, which double with each of so many in a row."""
+    least = BLOCK_LEAST if retry_after else BLOCK_SILENT
+    return max(min(retry_after or 0, BLOCK_MOST), doubled(least, times, BLOCK_MOST))
+
+
+# ---- Store -------------------------------------------------------------------------------------
+# Our own SQLite file, the only thing we ever write: what all monitors of a user share. It has a
+# rollback journal, for home directories are on NFS. Accounts and tokens are known by fingerprints;
+# no secret ever gets here. A file that cannot be used costs the sharing, never the numbers.
+
+STORE_NAME = 'store2'           # the number is that of the layout
+STORE_VERSION = 2
+STORE_TIMEOUT = 0.5             # seconds to wait for another monitor's transaction
+STORE_CLOSE_TIMEOUT = 0.1       # seconds to wait for our own at the end
+SAMPLES_SECONDS = 35 * DAY      # how long samples are kept
+SAMPLE_DISTANCE = 20            # no two samples of a limit are nearer, ...
+SAMPLE_INTERVAL = 300           # ... and those with the same number are no nearer than this
+WINDOWS_SECONDS = 366 * DAY     # how long the summaries of finished windows are kept
+REPLY_SECONDS = 62 * DAY        # a reply that nobody has renewed for so long is forgotten
+
+# Why nothing is shared, by the code of the store's failure.
+STORE_TROUBLE = {
+    'locked': 'Not shared with other monitors: {}.',
+    'forbidden': 'Not shared with other monitors: {}.',
+    'malformed': 'The shared store was malformed: {}.',
+}
+# What SQLite says, and the code for it; all else, such as a full disk, is `forbidden`.
+STORE_FAILURES = {
+    'locked': 'locked',
+    'malformed': 'malformed',
+    'not a database': 'malformed',
+    'no such': 'malformed',
+    'has no column': 'malformed',
+    'unsupported file format': 'malformed',
+    'decode': 'malformed',
+}
+# `account` is an `account_key`, or the fingerprint of an Admin API key. Times are epoch seconds.
+#   replies   the last one of each part as it came, but for secrets
+#   attempts  the ledger of requests; one that has not `ended` is a claim
+#   samples   how much of a limit, the `series`, was used when
+#   windows   summaries of its finished windows, as JSON
+SCHEMA = (
+    'CREATE TABLE replies (account TEXT, part TEXT, at REAL, body TEXT, '
+    'PRIMARY KEY (account, part))',
+    'CREATE TABLE attempts (account TEXT, source TEXT, token TEXT, at REAL, ended REAL, '
+    'code TEXT, detail TEXT, retry_after REAL, moved INTEGER, reset_at REAL, heard REAL, '
+    'problems TEXT, PRIMARY KEY (account, source, token, at))',
+    'CREATE TABLE series (id INTEGER PRIMARY KEY, account TEXT, name TEXT, window INTEGER, '
+    'UNIQUE (account, name))',
+    'CREATE TABLE windows (series INTEGER, resets_at INTEGER, body TEXT, '
+    'PRIMARY KEY (series, resets_at)) WITHOUT ROWID',
+    'CREATE TABLE samples (series INTEGER, at INTEGER, used REAL, resets_at INTEGER, '
+    'PRIMARY KEY (series, at)) WITHOUT ROWID',
+    'PRAGMA user_version = %d' % STORE_VERSION,
+)
+# Rows of the wrong type, whoever wrote them, are no attempts.
+SELECT_ATTEMPTS = (
+    'SELECT %s FROM attempts WHERE (account = :account '
+    "OR token = :token AND code = 'rate_limited') AND typeof(at) = 'real' "
+    "AND typeof(ended) IN ('real', 'null') AND typeof(retry_after) IN ('real', 'null') "
+    "AND typeof(reset_at) IN ('real', 'null') AND typeof(heard) IN ('real', 'null') "
+    "AND typeof(code) = 'text' AND typeof(detail) = 'text' AND typeof(problems) = 'text'"
+    % ', '.join(Attempt._fields))
+WRITE_ATTEMPT = 'INSERT OR IGNORE INTO attempts VALUES (%s)' % ', '.join(
+    ':' + name for name in Attempt._fields)
+END_ATTEMPT = (
+    'UPDATE attempts SET %s WHERE account = :account AND source = :source AND token = :token '
+    'AND at = :at AND ended IS NULL' % ', '.join(
+        '%s = :%s' % (name, name) for name in Attempt._fields[4:]))
+
+
+class StoredReplies(NamedTuple):
+    """What the store has of an account: part -> (at, body), and key -> Attempt."""
+    replies: dict
+    ledger: dict
+
+
+class Store:
+    """The file, opened for one transaction at a time so that no lock outlives one.
+
+    Every method takes the time last and raises SourceError locked, forbidden or malformed.
     """
 
     def __init__(self, folder):
-        self.folder, self.path = folder, os.path.join(folder, 'store.db')
-        self.aside = ''             # the new name of a malformed file
-        self.has_written = False    # since somebody set it to False
+        self.folder, self.number = folder, 1
         self.using, self.is_closed = threading.Lock(), False
 
-    def close(self):
-        """Let a transaction that is under way end, and none begin any more: the process ends."""
-        if not self.is_closed:
-            self.is_closed = True
-            self.using.acquire(timeout=CLOSE_SECONDS)
+    @property
+    def path(self):
+        """The file in use. A malformed one is left alone, and the next number takes its place."""
+        name = STORE_NAME
+        if self.number > 1:
+            name = '%s-%d' % (STORE_NAME, self.number)
+        return os.path.join(self.folder, name + '.db')
 
     def recall(self, account, token, now):
-        """({source: (at, body)}, Attempts): the account's last replies, and `attempts_in`."""
+        """The StoredReplies of an account; its ledger has the 429s of the token as well."""
         def work(db):
-            replies = db.execute('SELECT source, at, body FROM replies WHERE account = ?',
-                                 (account,)).fetchall()
-            return {source: (at, body) for source, at, body in replies
-                    if is_moment(at)}, attempts_in(db, account, token)
+            replies = db.execute(
+                'SELECT part, at, body FROM replies WHERE account = ? AND at <= ? '
+                "AND typeof(at) = 'real' AND typeof(part) = 'text' AND typeof(body) = 'text'",
+                (account, now + SKEW_SECONDS)).fetchall()
+            return StoredReplies({part: (at, body) for part, at, body in replies},
+                                 ledger_in(db, account, token))
         return self.use(work, now)
 
-    def claim(self, source, account, token, is_due, now):
-        """Until when the next request is ours to make; None where it is another monitor's, or
-        `is_due(attempts)` is not true.
+    def claim(self, attempt, is_due, now):
+        """Note an Attempt as begun if `is_due(ledger)` -> whether it is ours to make.
 
-        Asked within the transaction: of all monitors that find a request due, one gets it. Its
-        lease ends by itself should it die, and counts as a request then, for it may be one.
+        Both happen in one transaction: of all monitors that find a request due, one gets it. No
+        claim outlives a power cut, so it is not waited for until it is on the disk.
         """
-        # A lease that ends too late is of before the clock was set back.
-        latest = now + LEASE_SECONDS + SKEW_SECONDS
-
         def work(db):
-            bury_leases(db, now, latest)
-            held = db.execute('SELECT 1 FROM leases WHERE source = ? AND account = ?',
-                              (source, account)).fetchone()
-            if held or not is_due(attempts_in(db, account, token)):
-                return None
-            db.execute('INSERT INTO leases VALUES (?, ?, ?, ?)',
-                       (source, account, now + LEASE_SECONDS, token))
-            return now + LEASE_SECONDS
-        return self.use(work, now, 'lease')
+            if not is_due(ledger_in(db, attempt.account, attempt.token)):
+                return False
+            db.execute(WRITE_ATTEMPT, attempt._asdict())
+            return True
+        return self.use(work, now, writes=True, synchronous='OFF')
 
-    def renew(self, source, account, lease, now):
-        """The lease, longer; while a request consists of many."""
+    def add(self, attempts, replies, samples, now):
+        """Note Attempts, replies {(account, part): (at, body)} and samples (account, Limits).
+
+        Writing one twice is harmless. A reply that is older than the stored one is not taken; one
+        without a body is forgotten.
+        """
         def work(db):
-            db.execute('UPDATE leases SET until = ? WHERE source = ? AND account = ? AND '
-                       'until = ?', (now + LEASE_SECONDS, source, account, lease))
-            return now + LEASE_SECONDS
-        return self.use(work, now, 'lease')
+            for attempt in attempts:
+                db.execute(WRITE_ATTEMPT, attempt._asdict())
+                if attempt.ended is not None or attempt.heard is not None:
+                    db.execute(END_ATTEMPT, attempt._asdict())
+            for (account, part), (at, body) in replies.items():
+                db.execute('DELETE FROM replies WHERE account = ? AND part = ? AND at <= ?',
+                           (account, part, at))
+                if body is not None:
+                    db.execute('INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)',
+                               (account, part, at, body))
+            add_samples(db, *samples)
+            forget_old(db, now)
+        self.use(work, now, writes=True)
 
-    def release(self, source, account, lease, now):
-        """End the lease on a request that was not made."""
-        self.use(lambda db: end_lease(db, source, account, lease), now, 'lease')
+    def samples(self, account, since, now):
+        """The samples of an account, oldest first: {name: (window, [(at, used, resets_at)])}.
 
-    def settle(self, account, attempt, lease, body, limits, now):
-        """Note an Attempt, the reply that it got (a text, or None) and the Limits to sample; end
-        the lease, which is 0.0 where the request was made without one."""
+        `since` is {name: from when on they are wanted}; of others all are.
+        """
         def work(db):
-            key = attempt.source, account
-            end_lease(db, *key, lease)
-            db.execute('INSERT INTO attempts SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS '
-                       '(SELECT 1 FROM attempts WHERE account = ? AND source = ? AND token = ? '
-                       'AND at = ?)', (account,) + attempt + (account,) + attempt[:3])
-            db.execute('DELETE FROM attempts WHERE source = ? AND account = ? AND rowid NOT IN '
-                       '(SELECT rowid FROM attempts WHERE source = ? AND account = ? '
-                       'ORDER BY at DESC LIMIT ?)', key + key + (ATTEMPTS_MOST,))
-            if body is not None:        # it may have had to wait, and be overtaken
-                db.execute('INSERT OR REPLACE INTO replies SELECT ?, ?, ?, ? WHERE NOT EXISTS '
-                           '(SELECT 1 FROM replies WHERE source = ? AND account = ? AND at >= ?)',
-                           key + (attempt.at, body) + key + (attempt.at,))
-            add_samples(db, account, limits, attempt.at)
-        self.use(work, now, 'data')
+            found = {}
+            for series, name, window in db.execute(
+                    'SELECT id, name, window FROM series WHERE account = ?',
+                    (account,)).fetchall():
+                rows = db.execute(
+                    'SELECT at, used, resets_at FROM samples WHERE series = ? AND at > ? '
+                    'ORDER BY at', (series, since.get(name, 0))).fetchall()
+                found[name] = window, rows
+            return found
+        return self.use(work, now)
 
-    def feed(self, account, body, limits, now):
-        """Note what Claude Code's status line tells of an account."""
+    def windows(self, account, now):
+        """The summaries of finished windows of an account, oldest first: {name: [body]}."""
         def work(db):
-            db.execute('REPLACE INTO replies VALUES (?, ?, ?, ?)',
-                       ('statusline', account, now, body))
-            add_samples(db, account, limits, now)
-        self.use(work, now, 'data')
+            found = {}
+            for name, body in db.execute(
+                    'SELECT name, body FROM windows JOIN series ON id = series '
+                    'WHERE account = ? ORDER BY resets_at', (account,)).fetchall():
+                found.setdefault(name, []).append(body)
+            return found
+        return self.use(work, now)
 
-    def days(self, account, month, now):
-        """{day: body} of the days of a month, '2026-11', that no longer change."""
-        return dict(self.use(lambda db: db.execute(
-            'SELECT day, body FROM days WHERE account = ? AND day BETWEEN ? AND ?',
-            (account, month, month + '-99')).fetchall(), now))
-
-    def keep_days(self, account, days, now):
-        """Keep {day: body}, and forget what nobody will ask for."""
+    def keep_windows(self, account, windows, now):
+        """Keep summaries of finished windows: {name: (seconds, [(resets_at, body)])}."""
         def work(db):
-            db.executemany('REPLACE INTO days VALUES (?, ?, ?)',
-                           [(account, day, body) for day, body in days.items()])
-            db.execute('DELETE FROM days WHERE day < ?', (utc_day(now - DAYS_SECONDS),))
-        self.use(work, now, 'data')
+            for name, (seconds, rows) in windows.items():
+                db.execute('INSERT OR IGNORE INTO series (account, name, window) '
+                           'VALUES (?, ?, ?)', (account, name, seconds))
+                db.executemany(
+                    'INSERT OR IGNORE INTO windows SELECT id, ?, ? FROM series '
+                    'WHERE account = ? AND name = ?',
+                    [(resets_at, body, account, name) for resets_at, body in rows])
+        self.use(work, now, writes=True)
 
     def touch(self, now):
         """See whether the file can be written."""
-        self.use(lambda db: None, now, 'data')
+        self.use(lambda db: None, now, writes=True)
 
     def count(self, now):
         """How many samples there are."""
         return self.use(lambda db: db.execute('SELECT count(*) FROM samples').fetchone()[0], now)
 
-    def use(self, work, now, writes=''):
-        """`work(connection)` in one transaction that writes nothing, 'data', or a 'lease', which
-        no power cut outlives. SourceError locked, forbidden or malformed."""
+    def close(self):
+        """Let a transaction that is under way end, and none begin any more: the process ends."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.using.acquire(timeout=STORE_CLOSE_TIMEOUT)
+
+    def use(self, work, now, writes=False, synchronous='NORMAL'):
+        """`work(connection)` in one transaction. SourceError locked, forbidden or malformed.
+
+        Where the file is malformed, or not of our version, the next number is used instead.
+        """
         sqlite3 = load_sqlite3()
         if self.is_closed:
             raise SourceError('forbidden', 'the program ends')
         try:
             with self.using:
-                return self.use_file(sqlite3, work, now, writes)
+                self.find_file()
+                while True:
+                    try:
+                        return self.transact(sqlite3, work, writes, synchronous)
+                    except (sqlite3.Error, UnicodeDecodeError) as error:
+                        if store_failure(error) != 'malformed' or self.number >= 99:
+                            raise
+                    self.number += 1
+                    self.make_file()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SourceError(store_failure(error), '%s (%s)' % (
                 clean(str(error)), short_path(self.path)))
@@ -2817,181 +2151,71 @@ class Store:
             raise SourceError('forbidden', '%s (%s)' % (
                 error.strerror or error, short_path(self.folder)))
 
-    def use_file(self, sqlite3, work, now, writes):
-        """The same; a malformed file is set aside, and a new one takes its place."""
-        self.prepare_folder()
-        with locked_folder(self.folder):
-            inode = self.prepare_file()
-            try:
-                return self.transact(sqlite3, work, now, writes)
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                if store_failure(error) != 'malformed':
-                    raise
-        self.set_aside(inode, now)
-        with locked_folder(self.folder):
-            self.prepare_file()
-            return self.transact(sqlite3, work, now, writes)
+    def find_file(self):
+        """Have a private folder, and the file with the highest number that anybody made.
 
-    def prepare_folder(self):
-        """Have a private folder. Never by a link, which somebody else may have laid."""
+        Never by a link, which somebody else may have laid.
+        """
         os.makedirs(self.folder, 0o700, exist_ok=True)
         found = os.lstat(self.folder)
+        if stat.S_ISLNK(found.st_mode):
+            raise OSError(0, 'it is a link')
         if not stat.S_ISDIR(found.st_mode):
-            raise OSError(0, 'it is a link' if stat.S_ISLNK(found.st_mode) else 'it is no folder')
+            raise OSError(0, 'it is no folder')
         if not WINDOWS and found.st_uid != os.getuid():
             raise OSError(0, "it is another user's, see CLAUDE_USAGE_DIR")
         if not WINDOWS and found.st_mode & 0o022:
             raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
+        self.number += 1
+        while os.path.lexists(self.path):
+            self.number += 1
+        self.number -= 1
+        self.make_file()
 
-    def prepare_file(self):
-        """Have a private file, perhaps empty, and no link either; return its inode."""
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
+    def make_file(self):
+        """Have a private file, perhaps empty, and no link either."""
+        if not os.path.lexists(self.path):
+            try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                pass
         found = os.lstat(self.path)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            raise OSError(0, 'store.db is a link, or no regular file')
+            raise OSError(0, '%s is a link, or no regular file' % os.path.basename(self.path))
         if not WINDOWS and found.st_mode & 0o077:
             os.chmod(self.path, 0o600)
-        return found.st_ino
 
-    def transact(self, sqlite3, work, now, writes):
-        """The value of one transaction, in a file that has its tables then.
-
-        Opened and closed each time, so that no lock and no file that was set aside outlives it.
-        """
-        db = sqlite3.connect(sqlite_uri(self.path, 'mode=rw'), uri=True, timeout=BUSY_SECONDS,
-                             isolation_level=None)
+    def transact(self, sqlite3, work, writes, synchronous):
+        """The value of `work(connection)`, in a file that has its tables then."""
+        db = sqlite3.connect(self.path, timeout=STORE_TIMEOUT, isolation_level=None)
         try:
-            db.execute('PRAGMA synchronous = ' + ('OFF' if writes == 'lease' else 'NORMAL'))
+            db.execute('PRAGMA synchronous = ' + synchronous)
             db.execute('BEGIN IMMEDIATE' if writes else 'BEGIN')
             if not version_of(db):
                 db.execute('COMMIT')
                 db.execute('BEGIN IMMEDIATE')
-                self.create(sqlite3, db)
-            if version_of(db) > STORE_VERSION:
-                raise SourceError('forbidden', 'it is from a newer version (%s)' % short_path(
-                    self.path))
-            if writes:
-                set_back(db, now)
+                create_tables(sqlite3, db)
+            if version_of(db) != STORE_VERSION:
+                raise sqlite3.DatabaseError('malformed: of another version')
             value = work(db)
             db.execute('COMMIT')
-            self.has_written = self.has_written or bool(writes)
             return value
         finally:
             db.close()
 
-    def create(self, sqlite3, db):
-        """Make the tables, unless another monitor just has."""
-        if version_of(db):
-            return
-        if db.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]:
-            raise sqlite3.DatabaseError('malformed: the tables are not ours')
-        for statement in SCHEMA:
-            db.execute(statement)
 
-    def aside_name(self, at):
-        """How the names of files begin that were set aside at a time; they sort by it."""
-        return '%s.malformed-%s' % (self.path, time.strftime('%Y%m%d-%H%M%S', time.gmtime(at)))
-
-    def aside_of_late(self, now):
-        """The path of the file that any monitor has set aside last, '' if that is long ago."""
-        try:
-            paths = [os.path.join(self.folder, name) for name in os.listdir(self.folder)]
-        except OSError:
-            return ''
-        first, last = self.aside_name(now - ASIDE_SECONDS), self.aside_name(now + SKEW_SECONDS)
-        return max((path for path in paths if first <= path <= last
-                    and not path.endswith('-journal')), default='')
-
-    def set_aside(self, inode, now):
-        """Give a malformed file and its journal another name, unless another monitor has."""
-        name = '%s-%d' % (self.aside_name(now), os.getpid())
-        with locked_folder(self.folder, alone=True):
-            if file_inode(self.path) != inode or os.path.lexists(name):
-                return
-            if os.path.lexists(self.path + '-journal'):
-                os.rename(self.path + '-journal', name + '-journal')
-            os.rename(self.path, name)
-            self.aside = name
-
-
-@contextlib.contextmanager
-def locked_folder(folder, alone=False):
-    """Hold a folder with others who use the file in it, or `alone`, to rename that file.
-
-    SQLite finds a journal by the file's name: a monitor that opened a malformed file, renamed
-    since, would play the new file's journal back into it. SourceError locked. Where the file
-    system knows no locks, as NFS for a folder, it goes on without.
-    """
-    if not fcntl:
-        yield
-        return
-    how = fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-    descriptor, until = os.open(folder, os.O_RDONLY), time.monotonic() + BUSY_SECONDS
-    try:
-        while not has_lock(descriptor, how):
-            if time.monotonic() > until:
-                raise SourceError('locked', '%s (%s)' % (
-                    'a malformed file is in use' if alone else 'a malformed file is set aside',
-                    short_path(folder)))
-            time.sleep(LOCK_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def has_lock(descriptor, how):
-    """Whether a lock is ours now, or cannot be had at all."""
-    try:
-        fcntl.flock(descriptor, how)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def file_inode(path):
-    """The inode of a file, or of a link; None if there is none."""
-    try:
-        return os.lstat(path).st_ino
-    except OSError:
-        return None
-
-
-# What SQLite says, and the code for it; all else, such as a full disk, is `forbidden`.
-STORE_FAILURES = {'locked': 'locked', 'malformed': 'malformed', 'not a database': 'malformed',
-                  'no such': 'malformed', 'has no column': 'malformed',
-                  'unsupported file format': 'malformed', 'decode': 'malformed'}
-# `account` is an `account_key`, or the fingerprint of an Admin API key; `token` is a fingerprint,
-# `source` a field of Snapshot, or 'statusline'; times are epoch seconds.
-#   replies   the last one of each source as it came, but for secrets: it is parsed again
-#   attempts  the latest requests of all monitors, which the next one depends on
-#   leases    requests under way, and until when at most
-#   samples   how much of a limit, the `series`, was used when
-#   days      of the Console, those that no longer change
-SCHEMA = (
-    'CREATE TABLE replies (source TEXT, account TEXT, at REAL, body TEXT, '
-    'PRIMARY KEY (source, account))',
-    'CREATE TABLE attempts (account TEXT, source TEXT, token TEXT, at REAL, code TEXT, '
-    'retry_after REAL, detail TEXT, moved INTEGER, reset_at REAL)',
-    'CREATE TABLE leases (source TEXT, account TEXT, until REAL, token TEXT, '
-    'PRIMARY KEY (source, account)) WITHOUT ROWID',
-    'CREATE TABLE series (id INTEGER PRIMARY KEY, account TEXT, name TEXT, '
-    'UNIQUE (account, name))',
-    'CREATE TABLE samples (series INTEGER, at INTEGER, used REAL, resets_at INTEGER, '
-    'PRIMARY KEY (series, at)) WITHOUT ROWID',
-    'CREATE TABLE days (account TEXT, day TEXT, body TEXT, PRIMARY KEY (account, day))',
-    'PRAGMA user_version = %d' % STORE_VERSION,
-)
+def store_folder(env):
+    """The folder of the store. Behind a last slash, lstat would follow a link."""
+    return os.path.expanduser(env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER)
 
 
 def store_failure(error):
     """The code of ERRORS for an exception of sqlite3."""
-    return next((code for sign, code in STORE_FAILURES.items() if sign in str(error)),
-                'forbidden')
+    words = str(error)
+    for sign, code in STORE_FAILURES.items():
+        if sign in words:
+            return code
+    return 'forbidden'
 
 
 def version_of(db):
@@ -2999,335 +2223,125 @@ def version_of(db):
     return db.execute('PRAGMA user_version').fetchone()[0]
 
 
-def bury_leases(db, now, latest):
-    """Note leases that nobody has ended as requests that may have been made."""
-    ended = 'FROM leases WHERE until <= ? OR until > ?'
-    db.execute("INSERT INTO attempts SELECT account, source, token, min(until, ?), ?, NULL, '', "
-               "0, NULL " + ended, (now, LOST, now, latest))
-    db.execute('DELETE ' + ended, (now, latest))
-
-
-def end_lease(db, source, account, lease):
-    """End a lease, unless it has expired and is another monitor's now."""
-    db.execute('DELETE FROM leases WHERE source = ? AND account = ? AND until = ?',
-               (source, account, lease))
-
-
-def attempts_in(db, account, token):
-    """The Attempts of an account, and those that were told to wait with a token, oldest first."""
-    rows = db.execute('SELECT source, token, at, code, retry_after, detail, moved, reset_at '
-                      "FROM attempts WHERE account = ? OR token = ? AND code = 'rate_limited' "
-                      'ORDER BY at',
-                      (account, token)).fetchall()
-    return tuple(Attempt(*row) for row in rows if is_attempt(*row))
-
-
-def is_attempt(source, token, at, code, retry_after, detail, moved, reset_at):
-    """Whether a row is an Attempt, whatever has become of the file."""
-    return (is_moment(at) and (code in ('ok', LOST) or code in ERRORS)
-            and all(isinstance(words, str) for words in (source, token, detail))
-            and (retry_after is None or isinstance(retry_after, float) and retry_after >= 0)
-            and (reset_at is None or is_moment(reset_at)))
-
-
-def is_moment(value):
-    """Whether a value of a row can be epoch seconds."""
-    return isinstance(value, float) and 0 <= value <= TIME_MOST
-
-
-def add_samples(db, account, limits, at):
-    """Note how much of each Limit is used; forget what is too old."""
-    for limit in limits:
-        values = {'account': account, 'name': limit.id, 'at': int(at), 'used': limit.used,
-                  'resets_at': limit.resets_at and int(limit.resets_at), 'apart': SAMPLE_SECONDS}
-        db.execute('INSERT OR IGNORE INTO series (account, name) VALUES (:account, :name)',
-                   values)
-        db.execute('INSERT INTO samples SELECT id, :at, :used, :resets_at FROM series '
-                   'WHERE account = :account AND name = :name AND NOT EXISTS '
-                   '(SELECT 1 FROM samples WHERE series = id AND at > :at - :apart)', values)
-    db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) AND at < ?',
-               (at - SAMPLES_SECONDS,))
-
-
-def set_back(db, now):
-    """Where the clock was set back, move what was noted in its future back with it."""
-    latest, = db.execute("SELECT max(at) FROM (SELECT at FROM attempts UNION ALL "
-                         "SELECT at FROM replies) WHERE typeof(at) = 'real'").fetchone()
-    if latest and latest > now + SKEW_SECONDS:
-        for table in ('attempts', 'replies'):
-            db.execute('UPDATE %s SET at = at - ? WHERE at > ?' % table, (latest - now, now))
-        db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) AND at > ?',
-                   (now,))
-
-
-def account_key(identity, env):
-    """What an account is known by in the store. Not its token, which changes every few hours."""
-    if identity and identity.uuid:
-        return fingerprint(identity.uuid)
-    path = config_path(env, '.credentials.json')
-    try:
-        return fingerprint(os.path.abspath(path))
-    except OSError:                     # relative to a folder that is gone
-        return fingerprint(path)
-
-
-def store_folder(env):
-    """The folder of the store."""
-    # Behind a last slash lstat would follow a link.
-    return os.path.expanduser(env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER)
-
-
-def storable(document):
-    """A reply as the text that is stored."""
-    return SECRET.sub('[secret]', json.dumps(document))
-
-
-def feed_store(store, account, document, now):
-    """Store what the status line tells, and return the Usage that is known now, None if nothing.
-
-    What every session of the same account told before is compared, so that one that has been
-    idle does not take the numbers back. SourceError where there is no store.
-    """
-    replies = store.recall(account, '', now)[0]
-    known = {source: (replies[source][0], parse_stored(replies[source][1], parse_usage))
-             for source in ('usage', 'statusline') if source in replies}
-    told_at, told = known.get('statusline', (0.0, None))
-    feed = merged_feed(latest_usage(known), told and unexpired(told, now),
-                       unexpired(parse_usage(document), now))
-    is_news = not told or feed.limits != told.limits or not 0 <= now - told_at < QUIET_SECONDS
-    if feed.limits and is_news:
-        windows = {limit.id: {'utilization': limit.used, 'resets_at': limit.resets_at}
-                   for limit in feed.limits}
-        known['statusline'] = now, feed
-        with contextlib.suppress(SourceError):      # what is known is shown all the same
-            store.feed(account, json.dumps(windows), feed.limits, now)
-    return latest_usage(known)
-
-
-class Admin:
-    """The Admin API, asked with one key. Owns an Api for each request that runs at a time."""
-
-    def __init__(self, url, key):
-        self.url, self.key = url, key
-        self.apis = [Api(url)]
-        self.skew = None            # seconds that the service's clock is ahead, once it is known
-
-    def get(self, path, api=None, **query):
-        """The document at a path, amounts as Decimals."""
-        from decimal import Decimal
-        from urllib.parse import urlencode
-        path = ADMIN_PATH + path + ('?' + urlencode(query) if query else '')
-        headers = dict(ADMIN_HEADERS, **{'x-api-key': self.key})
-        api = api or self.apis[0]
-        document = api.get(path, headers, self.key, Decimal)
-        self.skew = api.skew
-        return document
-
-    def pages(self, path, api=None, stopped=None, **query):
-        """The rows of all pages of a report or a list, of which each names the next."""
-        rows, seen, more = [], set(), {}
-        while not (stopped and stopped.is_set()):
-            page = self.get(path, api, **query, **more)
-            rows += listed(page)
-            if not page.get('has_more'):
-                return rows
-            token = page.get('next_page') or page.get('last_id')
-            if not isinstance(token, str) or token in seen or not re.fullmatch('[ -~]+', token):
-                raise SourceError('bad_reply', 'a page does not name the next')
-            seen.add(token)
-            more = {'page' if page.get('next_page') else 'after_id': token}
-        raise SourceError('rate_limited')
-
-    def each(self, reports):
-        """(index, rows, failure) of several (path, query), some at a time, as they come.
-
-        The rest is left unasked after a refusal that holds for all of them.
-        """
-        todo, results, stopped = list(enumerate(reports)), queue.Queue(), threading.Event()
-        while len(self.apis) < CONSOLE_WORKERS:
-            self.apis.append(Api(self.url))
-        for api in self.apis:
-            threading.Thread(target=self.work, args=(api, todo, results, stopped),
-                             daemon=True).start()
-        for _ in reports:
-            result = results.get()
-            yield result
-            if result[2] and result[2].code in CONSOLE_GRAVE:
-                return
-
-    def work(self, api, todo, results, stopped):
-        """One worker of `each`: take what is to do until there is nothing more, or no use."""
-        while todo and not stopped.is_set():
-            try:
-                index, (path, query) = todo.pop(0)
-            except IndexError:
-                return                      # another one took the last
-            try:
-                results.put((index, self.pages(path, api, stopped, **query), None))
-            except SourceError as error:
-                results.put((index, None, error.failure))
-                if error.failure.code in CONSOLE_GRAVE:
-                    stopped.set()       # not before: another worker's end must not be told first
-
-
-class Finding(NamedTuple):
-    """A line of --doctor: something that is as it should be, or not."""
-    is_good: bool
-    place: str
-    words: str
-
-
-def short_path(path):
-    """A path as it is shown, with `~` for the home directory."""
-    home = os.path.expanduser('~')
-    return clean('~' + path[len(home):] if path.startswith(home + os.sep) else path)
-
-
-def find_versions():
-    """The Findings about the versions of what is used."""
-    import platform
-    yield Finding(True, 'claude-usage ' + __version__, 'Python %s, %s.' % (
-        platform.python_version(), platform.system()))
-    for name, version in (('urllib3', lambda: load_urllib3().__version__),
-                          ('SQLite', lambda: load_sqlite3().sqlite_version)):
-        try:
-            yield Finding(True, name, version() + '.')
-        except SourceError as error:
-            yield Finding(False, name, error.failure.detail + '.')
-
-
-def find_logins(env, now):
-    """The Findings about every place where a Claude Code login may be, and whose it is."""
-    for store in LOGIN_STORES:
-        place = short_path(config_path(env, '.credentials.json'))
-        if store is login_in_keychain:
-            place = 'Keychain, Claude Code-credentials'
-        try:
-            document = store(env)
-            is_good, words = login_state(document, parse_login(document), now)
-            yield Finding(is_good, place, words)
-        except SourceError as error:
-            yield Finding(False, place, message(error.failure, None, now))
-    token = env.get('CLAUDE_CODE_OAUTH_TOKEN')
-    yield Finding(bool(token), 'CLAUDE_CODE_OAUTH_TOKEN', 'set; it cannot read usage.' if token
-                  else 'not set, nor needed where there is a login.')
-    place = short_path(config_path(env, '.claude.json'))
-    try:
-        account = read_identity(env)
-    except SourceError as error:
-        yield Finding(False, place, message(error.failure, None, now))
+def create_tables(sqlite3, db):
+    """Make the tables, unless another monitor just has."""
+    if version_of(db):
         return
-    yield Finding(bool(account), place, ', '.join(filter(None, (
-        account.email, account.organization))) + '.' if account else
-        'tells no account. Run `claude` to log in.')
+    if db.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]:
+        raise sqlite3.DatabaseError('malformed: the tables are not ours')
+    for statement in SCHEMA:
+        db.execute(statement)
 
 
-def login_state(document, login, now):
-    """(whether a Login can read usage, what there is to say of it)."""
-    scopes = document['claudeAiOauth'].get('scopes')
-    scopes = [text(scope) for scope in scopes] if isinstance(scopes, list) else []
-    expiry, code = 'no expiry told', ''
-    if login.expires_at is not None:
-        left, at = login.expires_at - now, clock_text(login.expires_at, now)
-        expiry = 'expires in %s (%s)' % (countdown(left), at) if left > 0 else (
-            'expired %s ago (%s)' % (countdown(-left), at))
-        code = 'token_expired' if left <= EXPIRY_SECONDS else ''
-    if scopes and 'user:profile' not in scopes:
-        code = code or 'forbidden_scope'
-    words = '%s, scopes %s.' % (expiry, ' '.join(scopes) or 'not told')
-    return not code, words + (' ' + message(Failure(code), None, now) if code else '')
+def ledger_in(db, account, token):
+    """The ledger of an account, with the 429s that a token got for other accounts."""
+    rows = db.execute(SELECT_ATTEMPTS, {'account': account, 'token': token}).fetchall()
+    attempts = (Attempt(*row) for row in rows)
+    return {attempt.key: attempt for attempt in attempts}
 
 
-def find_admin_keys(env):
-    """The Findings about both places of an Admin API key."""
-    in_file = dict(env, ANTHROPIC_ADMIN_API_KEY='')
-    place_in_file = short_path(config_path(env, '.credentials.json')) + ', adminApiKey'
-    for place, read in (
-            ('ANTHROPIC_ADMIN_API_KEY', functools.partial(parse_admin_key, None, env)),
-            (place_in_file, functools.partial(read_admin_key, in_file))):
-        try:
-            read()
-            yield Finding(True, place, 'set.')
-        except SourceError as error:
-            yield Finding(False, place, 'not set; only Console mode needs it.'
-                          if error.failure.code == 'no_credentials'
-                          else message(error.failure, None, 0, CONSOLE_ERRORS))
+def add_samples(db, account, limits):
+    """Note how much of each Limit is used, at its own time."""
+    for limit in limits:
+        if limit.used is None:
+            continue
+        resets_at = limit.resets_at and int(limit.resets_at)
+        values = {'account': account, 'name': limit.id, 'window': limit.window,
+                  'at': int(limit.at), 'used': limit.used, 'resets_at': resets_at,
+                  'apart': SAMPLE_DISTANCE, 'interval': SAMPLE_INTERVAL}
+        db.execute('INSERT OR IGNORE INTO series (account, name, window) '
+                   'VALUES (:account, :name, :window)', values)
+        db.execute('INSERT OR IGNORE INTO samples SELECT id, :at, :used, :resets_at FROM series '
+                   'WHERE account = :account AND name = :name AND NOT EXISTS '
+                   '(SELECT 1 FROM samples WHERE series = id AND (at > :at - :apart OR '
+                   'at > :at - :interval AND used = :used AND '
+                   'abs(coalesce(resets_at, 0) - coalesce(:resets_at, 0)) < 60))', values)
 
 
-def find_network(url, env):
-    """The Findings about the proxy and the certificates for an address."""
-    proxy = proxy_of(url)
-    host = proxy.rpartition('@')[2].split('://')[-1] if proxy else 'none'
-    yield Finding(True, 'Proxy', clean(host) + '.')
-    given = [name for name in ('SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE',
-                               'NODE_EXTRA_CA_CERTS') if env.get(name)]
-    for name in given:
-        is_there = os.access(env[name], os.R_OK)
-        yield Finding(is_there, name, short_path(env[name]) + (
-            '.' if is_there else ' cannot be read. Correct or unset it.'))
-    if not given:
-        yield Finding(True, 'Certificates', "the system's.")
+def forget_old(db, now):
+    """Forget what is too old, and what is of before the clock was set back."""
+    ahead = now + SKEW_SECONDS
+    db.execute('DELETE FROM attempts WHERE at < ? OR at > ?', (now - LEDGER_SECONDS, ahead))
+    db.execute('DELETE FROM replies WHERE at < ? OR at > ?', (now - REPLY_SECONDS, ahead))
+    db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) '
+               'AND (at < ? OR at > ?)', (now - SAMPLES_SECONDS, ahead))
+    db.execute('DELETE FROM windows WHERE series IN (SELECT id FROM series) '
+               'AND resets_at < ?', (now - WINDOWS_SECONDS,))
 
 
-def find_console(url, env, now):
-    """The Finding about the Admin API, which is asked for the organization's name."""
-    try:
-        admin = Admin(url, read_admin_key(env))
-        name = text(mapping(admin.get('me'), 'organization').get('name'))
-        return Finding(True, 'Console mode', '%s answered in %.2f s.' % (
-            name, admin.apis[0].took))
-    except SourceError as error:
-        return Finding(False, 'Console mode', message(error.failure, None, now, CONSOLE_ERRORS))
-
-
-def find_store(store, trouble, now):
-    """The Finding about our own file, with which there may just have been a trouble."""
-    try:
-        if not trouble:
-            store.touch(now)
-            count = store.count(now)
-            return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
-                short_path(store.path), os.path.getsize(store.path) // 1024, count))
-    except SourceError as error:
-        trouble = STORE_TROUBLE[error.failure.code].format(error.failure.detail)
-    return Finding(False, 'Store', trouble + STORE_STEP)
-
-
-# ---- 8. Pollers --------------------------------------------------------------------------------
+# ---- Pollers -----------------------------------------------------------------------------------
 # Threads that wait so that nobody else has to. Each looks at its sources again and again, and puts
 # what is new into the inbox; it neither shows nor decides what is shown.
 
+WATCH_SECONDS = 4               # between two looks at files and the store
+STORE_LOOK = 0.5                # between two looks for a reply that another monitor asked for
+LOCKED_SECONDS = 15             # a locked store is waited for so long before one goes on alone
+HEARD_SECONDS = 5               # between two notes that pages of a poll still come
+BUG_SECONDS = 300               # until a poller with a bug of its own tries again
+ACCOUNT_SECONDS = 1             # requests for two accounts are no nearer
+
+
+class Setup(NamedTuple):
+    """What pollers are made of."""
+    options: Any                # of the command line
+    env: Any
+    inbox: Any                  # a queue of Readings
+    clock: Callable
+    store: Store
+    logins: Logins
+    place: str                  # the config directory
+    turn: Any = None            # a Turn
+
+
+class Turn:
+    """Keeps the requests for different accounts apart."""
+
+    def __init__(self):
+        self.taking, self.account, self.at = threading.Lock(), '', 0.0
+
+    def is_ours(self, account, now):
+        """Whether a request for an account may be made now; if so, it has its turn."""
+        with self.taking:
+            is_soon = 0 <= now - self.at < ACCOUNT_SECONDS
+            if is_soon and account != self.account:
+                return False
+            self.account, self.at = account, now
+            return True
+
+
 class Poller(threading.Thread):
-    """Asks its sources for ever and puts what they tell into the inbox.
+    """Looks at its sources for ever and puts what they tell into the inbox.
 
     A daemon: the program ends at once even while a request or a look-up of a name hangs.
     """
-    source = 'usage'            # where a bug of its own is told
-    mode = 'code'               # the mode it serves
+    sources: Tuple[str, ...] = ('usage',)   # what it tells; a bug of its own is told of the first
+    modes: Tuple[str, ...] = ()             # the modes that it serves; () is all of them
+    is_of_account = False                   # there is one for each config directory
 
-    def __init__(self, inbox, clock):
+    def __init__(self, setup, place=''):
         super().__init__(daemon=True)
-        self.inbox, self.clock = inbox, clock
-        self.asked, self.asked_at = threading.Event(), float('inf')
-        self.patience = None        # seconds, where one reply is enough: so old it may be
-        self.quiet = 0.0, 0.0       # from when until when nothing is due, unless a file changes
-        self.wanted = True          # its mode is the one shown
-        self.told = {}
+        self.setup, self.env, self.clock, self.place = setup, setup.env, setup.clock, place
+        self.asked = threading.Event()
+        self.asked_at = float('inf')    # from when on numbers are wanted ...
+        self.max_age = None             # ... no older than this, where one reply is enough
+        self.wanted = True              # its mode is the one shown
+        self.told = {}                  # source -> the Known that was told last
 
     def once(self):
-        """Ask what is due; return the seconds to wait then."""
+        """Do what is due; return the seconds to wait then."""
         raise NotImplementedError
 
-    def look(self):
-        """Tell what is known without any wait, for the first frame."""
+    def ask_now(self, at, max_age=None):
+        """Have numbers as soon as possible; a request that is under way serves too.
 
-    def ask_now(self, at, patience=None):
-        """Have it asked as soon as possible; a reply to a request that is under way serves too.
-
-        With `patience` just this once, and not if the last reply is younger.
+        With `max_age` seconds just this once, and not if the last reply is younger.
         """
-        self.asked_at, self.patience, self.quiet = at, patience, (0.0, 0.0)
+        self.asked_at, self.max_age = at, max_age
         self.asked.set()
+
+    def is_settled(self, snapshot):
+        """Whether all of its sources have said their last word for now."""
+        return all(snapshot[self.place, source].is_settled for source in self.sources)
 
     def close(self):
         """Leave nothing half done: the process ends."""
@@ -3347,1720 +2361,4637 @@ class Poller(threading.Thread):
                 while place.tb_next:
                     place = place.tb_next
                 words = '%s in line %d' % (type(error).__name__, place.tb_lineno)
-                wait = RETRY_MOST
-                self.tell(self.source, failure=Failure('internal', words),
-                          next_at=self.clock() + wait)
+                wait = BUG_SECONDS
+                self.tell(self.sources[0], Known(failure=Failure('internal', words),
+                                                 phase=PLANNED, next_at=self.clock() + wait))
 
-    def tell(self, source, value=None, failure=None, next_at=None, free_at=None):
-        self.inbox.put(Reading(source, self.clock(), value, failure, next_at, free_at))
+    def tell(self, source, known, place=None):
+        """Tell what is known of a source, unless that was told last."""
+        if place is None:
+            place = self.place
+        if self.told.get(source) != known:
+            self.told[source] = known
+            self.setup.inbox.put(Reading(place, source, known))
 
-    def tell_change(self, source, value, failure):
-        """Tell what differs from what was told last."""
-        if self.told.get(source) != (value, failure):
-            self.told[source] = value, failure
-            self.tell(source, value, failure)
+
+class LoginPoller(Poller):
+    """Tells which credentials there are, and so the mode. Later the pollers of the mode look."""
+    sources = ('credentials',)
+    is_of_account = True
+
+    def __init__(self, setup):
+        super().__init__(setup, setup.place)
+
+    def once(self):
+        credentials = self.setup.logins.look(self.clock())
+        self.tell('credentials', Known(credentials, 0.0, phase=PLANNED))
+        return MINUTE
 
 
-class SharedPoller(Poller):
+class Asker(Poller):
     """One whose requests count for all monitors of a user, and whose replies serve them all.
 
-    Each turn it takes what others have stored (`recall`), reckons whether a request is due
-    (`is_due`), has the store say whose it is (`claim`), and when it has made it stores what came
-    of it (`note`); what is new of all that it tells (`report`). Where the store fails, what is
-    known here keeps to the same rules.
+    Each look merges what is known here with the store, makes a request where one is due and the
+    store says that it is ours, and tells what is new. Where the store fails, what is known here
+    keeps to the same rules. A subclass says how to `look` at credentials, to `request`, and what
+    the `value` of the replies is.
     """
 
-    def __init__(self, inbox, clock, store, paces):
-        super().__init__(inbox, clock)
-        self.store, self.paces = store, paces
-        self.trouble = None         # the Failure of the store that was told ...
-        self.troubled_at = 0.0      # ... since when, with this code
-        self.unsettled = []         # arguments of `share`: what is to be stored yet
-        self.leases = {}            # source -> lease, of requests that are under way
+    def __init__(self, setup, place, rhythms):
+        super().__init__(setup, place)
+        self.store, self.rhythms = setup.store, rhythms
+        self.account = self.token = ''
+        self.trouble, self.troubled_at = None, 0.0      # the Failure of the store, since when
+        self.quiet = None               # the stamps that a full look found, ...
+        self.quiet_from = self.quiet_until = 0.0        # ... and when nothing but they can matter
+        self.made = set()               # keys of the attempts that are our own
+        self.current = None             # the key of the one that is under way
         self.forget()
 
     def forget(self):
         """Nothing is known any more: another account."""
-        self.history = ()           # Attempts of all monitors
-        self.values = {}            # source -> (at, value), the newest reply ...
-        self.bodies = {}            # ... and (at, body), as it is stored
-        self.reported = {}          # source -> what was told of it
-        self.store_stamp = None
-
-    def close(self):
-        """Give back the lease on a request that is under way: nobody will hear its reply."""
-        try:
-            for source, lease in list(self.leases.items()):
-                account, token = self.key()
-                lost = Attempt(source, token, self.clock(), LOST)
-                self.store.settle(account, lost, lease, None, (), self.clock())
-        except SourceError:
-            pass                        # it expires by itself
-
-    def key(self):
-        """(what the store knows the account by, the fingerprint of the token)."""
-        raise NotImplementedError
-
-    def share(self, method, *args):
-        """(what a method of the store, which takes the time last, returns, True); (None, False)
-        where the store fails."""
-        self.store.has_written = False
-        try:
-            value = method(*args, self.clock())
-        except SourceError as error:
-            self.tell_trouble(error.failure)
-            return None, False
-        if self.store.aside:
-            self.tell_aside(self.store.aside)
-            self.store.aside = ''
-            self.store_again(())
-        elif self.trouble and self.is_over():
-            self.tell_trouble(None)
-        return value, True
-
-    def store_again(self, attempts):
-        """Store what a new file lacks, in which there are these Attempts: the last requests, the
-        last block, and the replies that are known, for whoever starts next. Whether it lacks any.
-        """
-        there = {attempt[:3] for attempt in attempts}.union(
-            args[0][:3] for method, _, *args in self.unsettled if method == self.store.settle)
-        known = [attempt for attempt in self.history if attempt.at <= self.clock()
-                 and (attempt.code != 'rate_limited' or attempt.token == self.key()[1])]
-        blocked = [attempt for attempt in known if attempt.code == 'rate_limited']
-        lost = [attempt for attempt in joined(known[-BUDGET:], blocked[-1:])
-                if attempt.token and was_sent(attempt) and attempt[:3] not in there]
-        for attempt in lost:
-            at, body = self.bodies.get(attempt.source, (None, None))
-            self.unsettled.append((self.store.settle, self.key()[0], attempt, 0.0,
-                                   body if at == attempt.at else None, ()))
-        return bool(lost)
-
-    def is_over(self):
-        """Whether the store's trouble is over: that of a malformed file is so at once, but is to
-        be read for a while; all else is when something can be written again."""
-        if self.trouble.code == 'malformed':
-            return not 0 <= self.clock() - self.troubled_at <= ASIDE_SECONDS
-        return self.store.has_written
-
-    def tell_aside(self, path):
-        """Tell where the malformed file is."""
-        self.tell_trouble(Failure('malformed', 'it is now ' + short_path(path)))
-
-    def tell_trouble(self, failure):
-        """Tell why nothing is shared, None if it is again."""
-        if (failure and failure.code) != (self.trouble and self.trouble.code):
-            self.troubled_at = self.clock()
-        if failure != self.trouble:
-            self.trouble, self.store_stamp = failure, None
-            self.tell('store', failure and STORE_TROUBLE[failure.code].format(failure.detail))
-
-    def recall(self):
-        """Take what other monitors, or the status line, have stored since the last look."""
-        self.settle_rest()
-        stamp = file_stamp(self.store.path)
-        if (self.key(), stamp) == self.store_stamp:
-            return
-        self.store_stamp = (self.key(), stamp) if are_old([stamp], self.clock()) else None
-        found, is_shared = self.share(self.store.recall, *self.key())
-        if is_shared:
-            replies, attempts = found
-            aside = self.store_again(attempts) and self.store.aside_of_late(self.clock())
-            if aside:
-                self.tell_aside(aside)
-            # What is of before the clock was set back, the store tells with its new time.
-            past = [old for old in self.history if old.at <= self.clock() + SKEW_SECONDS]
-            self.history = joined(past, attempts)
-            for source, (at, body) in replies.items():
-                at, old = min(at, self.clock() + SKEW_SECONDS), self.stored(source)[0]
-                if old < at or old > self.clock() + SKEW_SECONDS:
-                    self.bodies[source] = at, body
-                    self.take(source, at, body)
-            self.settle_rest()
-
-    def settle_rest(self):
-        """Store what could not be stored before; see whether a lock is over."""
-        while self.unsettled:
-            first = self.unsettled[0]
-            if not self.share(*first)[1]:
-                return
-            if first in self.unsettled:     # not if it was a new file, which wants them all
-                self.unsettled.remove(first)
-        if self.trouble and self.trouble.code == 'locked':
-            self.share(self.store.touch)
-
-    def take(self, source, at, body):
-        """Take a reply that another monitor has stored."""
-        raise NotImplementedError
-
-    def stored(self, source):
-        """(at, value) of a source's newest reply; (0.0, None) if there is none."""
-        return self.values.get(source, (0.0, None))
-
-    def latest(self, source):
-        """(at, value) of what is known of a source."""
-        return self.stored(source)
-
-    def plan(self, source):
-        """When a source is asked next, by what is known here."""
-        return self.plan_after(source, self.history)
-
-    def plan_after(self, source, history, fed_at=None):
-        """The Plan for a source after these Attempts."""
-        return next_poll(self.heard(source, history), source, self.key()[1], self.paces[source],
-                         self.clock(), fed_at)
-
-    def heard(self, source, history):
-        """These Attempts, those that brought a reply that nobody has as LOST: its file is gone, or
-        its month is over. It is no reason to wait."""
-        if self.stored(source)[1] is not None:
-            return history
-        return [attempt._replace(code=LOST) if attempt.source == source and attempt.code == 'ok'
-                and attempt in self.history else attempt for attempt in history]
-
-    def is_asked(self, source, history):
-        """Whether somebody still waits for a request."""
-        if source != self.source or self.clock() < self.asked_at:
-            return False
-        is_old = self.latest(source)[0] < self.asked_at - (self.patience or 0)
-        return is_old and not self.has_asked(source, history)
-
-    def has_asked(self, source, history):
-        """Whether a request since then has ended, for the login that there is now. To what is
-        printed once, one just before says the same."""
-        mine, since = ('', self.key()[1]), self.asked_at - min(self.patience or 0, RETRY_SECONDS)
-        return any(attempt.source == source and attempt.token in mine and attempt.code != LOST
-                   and attempt.at >= since for attempt in self.heard(source, history))
-
-    def is_due(self, source, history):
-        """Whether a request may be made now: one that was asked for, or by the pace."""
-        plan = self.plan_after(source, history)
-        if self.is_asked(source, history):
-            return self.clock() >= plan.free_at
-        return self.clock() >= plan.next_at and (self.patience is None or source != self.source)
-
-    def claim(self, source):
-        """The lease on a source's next request; None if it is not ours to make."""
-        def is_still_due(attempts):
-            return self.is_due(source, joined(self.history, attempts))
-        lease, is_shared = self.share(self.store.claim, source, *self.key(), is_still_due)
-        if is_shared:
-            self.leases.update({source: lease} if lease else {})
-            return lease
-        is_new = 0 <= self.clock() - self.troubled_at < LOCKED_SECONDS
-        return None if self.trouble.code == 'locked' and is_new else 0.0
-
-    def note(self, attempt, lease, value, body, limits=()):
-        """Note an attempt and what it brought, for all."""
-        self.history = joined(self.history, (attempt,))
-        if value is not None:
-            self.values[attempt.source] = attempt.at, value
-            self.bodies[attempt.source] = attempt.at, body
-        account = self.key()[0]
-        self.leases.pop(attempt.source, None)
-        self.unsettled.append(
-            (self.store.settle, account, attempt, lease, body, limits) if was_sent(attempt)
-            else (self.store.release, attempt.source, account, lease))
-        del self.unsettled[:-ATTEMPTS_MOST]     # what is older holds nobody up any more
-        self.settle_rest()
-
-    def failure_of(self, source):
-        """Why the last request failed, None if it did not."""
-        token = self.key()[1]
-        own = [attempt for attempt in self.history if attempt.code != LOST
-               and attempt.source == source and attempt.token in ('', token)]
-        if own and own[-1].code != 'ok':
-            return Failure(own[-1].code, own[-1].detail, own[-1].retry_after)
-        return None
-
-    def report(self, source, is_asking=False):
-        """Tell what is known of a source and when it is asked again, where that is new.
-
-        While it is being asked, there is no such time, and no failure yet.
-        """
-        at, value = self.latest(source)
-        failure, plan = None, (float('inf'), float('inf'))
-        if not is_asking:
-            plan, failure = self.plan(source), self.failure_of(source)
-            if value is None and not failure:
-                failure = Failure('rate_limited')       # by our own budget
-        told = at, value, failure, plan
-        if told == self.reported.get(source) or is_asking and (
-                value is None or at == self.reported.get(source, (None,))[0]):
-            return
-        self.reported[source] = told
-        times = tuple(time if time < float('inf') else None
-                      for time in (max(plan[0], self.clock()), plan[1]))
-        if value is not None:
-            self.inbox.put(Reading(source, at, value, None,
-                                   *((None, None) if failure else times)))
-        if failure:
-            self.inbox.put(Reading(source, self.clock(), None, failure, *times))
-
-
-class CodePoller(SharedPoller):
-    """Claude Code's account: identity and login from its files, usage and profile by network.
-
-    Usage may also come from Claude Code's status line, by the store, and from Pace Maker
-    (`borrow`). While nothing is due, a turn costs a look at a few files' stamps.
-    """
-
-    # source -> (path, parser)
-    ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
-    PARSERS = {'usage': parse_usage, 'profile': parse_profile, 'statusline': parse_usage}
-
-    def __init__(self, inbox, clock, api, env, store, interval=None, pace_folder=''):
-        self.identity = self.login = self.failure = None
-        paces = dict(PACES)
-        if interval:
-            paces['usage'] = PACES['usage']._replace(base=interval, most=interval)
-        super().__init__(inbox, clock, store, paces)
-        self.api, self.env, self.pace_folder = api, env, pace_folder
-        self.stamps = self.identity_stamp = self.pace_stamps = None
-        self.since = 0.0                    # this account's replies are younger
-        self.own = None                     # the last Usage that was neither lent nor fed
-        self.took = None                    # seconds that our request for usage took
-        self.held_until = 0.0               # Pace Maker is blocked until then
-
-    def key(self):
-        token = fingerprint(self.login.token) if self.login else ''
-        return account_key(self.identity, self.env), token
-
-    def look_at_login(self):
-        """Read identity and login anew, and tell them where they have changed."""
-        stamps = self.file_stamps()
-        self.stamps = stamps if are_old(stamps[0], self.clock()) else None
-        self.look()
-        try:
-            self.login, self.failure = read_login(self.env, self.clock()), None
-        except SourceError as error:
-            self.login, self.failure = None, error.failure
-        else:
-            self.tell_change('login', self.login.account, None)
-        # Not by modes_with_credentials, which would ask the Keychain once more.
-        is_there = not self.failure or is_of_login(self.failure)
-        self.tell_change('modes', ('code',) * is_there + ('console',) * has_admin_key(self.env),
-                         None)
+        self.ledger = {}                # key -> Attempt, of all monitors
+        self.replies = {}               # part -> (at, body)
+        self.memory = {}                # part -> (at, parsed value)
+        self.unsaved, self.samples = {}, ()     # what is not in the store yet
+        self.shared_stamp = None        # of the store when it was last merged
 
     def look(self):
-        stamp = file_stamp(config_path(self.env, '.claude.json'))
-        if stamp == self.identity_stamp:
-            return                          # a file of megabytes, mostly
-        self.identity_stamp = stamp
-        try:
-            identity = read_identity(self.env)
-        except SourceError:
-            return                          # half-written; it will change again
-        if not identity:
-            return                          # logged out: the numbers are still that account's
-        if self.identity and self.identity.uuid != identity.uuid:
-            self.forget()                   # another account has a budget of its own
-            self.own, self.since = None, self.clock()
-        self.identity = identity
-        self.tell_change('identity', identity, None)
+        """Look at the credentials -> whether there is something to ask with; else tell why not."""
+        raise NotImplementedError
 
-    def file_stamps(self):
-        """What changes when a login may have; nothing tells so of the Keychain but time."""
-        files = [file_stamp(config_path(self.env, name))
-                 for name in ('.credentials.json', '.claude.json')]
-        return files, self.clock() // MINUTE if MACOS else 0
+    def request(self, source, attempt):
+        """Make a request; return the Attempt with its outcome, having kept what came."""
+        raise NotImplementedError
+
+    def value(self, source):
+        """(at, value) of what is known of a source; (0.0, None) if nothing is."""
+        raise NotImplementedError
+
+    def fed_at(self, source):
+        """When a report without a request last told the numbers; 0.0 if none does."""
+        return 0.0
+
+    def held_until(self, source):
+        """Until when the service refuses, as another program knows; 0.0 if it does not."""
+        return 0.0
+
+    def stamps(self):
+        """The stamps of all files that a look depends on."""
+        return self.setup.logins.stamps() + [file_stamp(self.store.path)]
+
+    def use_key(self, account, token, is_same=False):
+        """Go on with an account and a token. Another account begins anew, unless it `is_same` and
+        only known by another name now."""
+        if account != self.account:
+            if is_same:
+                renamed = [attempt._replace(account=account) for attempt in self.ledger.values()]
+                self.ledger = {attempt.key: attempt for attempt in renamed}
+                self.shared_stamp = None
+            else:
+                self.forget()
+        self.account, self.token = account, token
 
     def once(self):
-        since, until = self.quiet           # before `since` the clock was set back
-        if since <= self.clock() < until and not self.has_news():
+        now, stamps = self.clock(), self.stamps()
+        if self.quiet == stamps and self.quiet_from <= now < self.quiet_until:
             return WATCH_SECONDS
-        if self.stamps != self.file_stamps():
-            self.look_at_login()
-        self.recall()
-        self.borrow()
-        if self.login:
-            wait = min(map(self.ask, self.ENDPOINTS))
-            self.quiet = self.clock(), self.clock() + wait - WATCH_SECONDS
-            return min(WATCH_SECONDS, wait)
-        for source in self.ENDPOINTS:
-            self.report(source, is_asking=True)     # with no next time: what is known by now
-        self.tell_change('login', None, self.failure)
-        return WATCH_SECONDS
+        self.quiet = None
+        credentials = self.setup.logins.look(now)
+        self.tell('credentials', Known(credentials, 0.0, phase=PLANNED), self.setup.place)
+        if not self.look():
+            return WATCH_SECONDS
+        self.share()
+        wait = min([self.ask(source) for source in self.sources])
+        if are_old(stamps, now) and not self.trouble:
+            self.quiet, self.quiet_from = stamps, now
+            self.quiet_until = now + min(wait - WATCH_SECONDS, MINUTE)
+        return max(0, min(WATCH_SECONDS, wait))
 
-    def has_news(self):
-        """Whether a file may have changed, or the store is in trouble."""
-        return bool(self.trouble or self.unsettled or self.stamps != self.file_stamps()
-                    or self.store_stamp != (self.key(), file_stamp(self.store.path))
-                    or self.pace_stamps != self.loan_stamps())
+    def ask_now(self, at, max_age=None):
+        self.quiet = None
+        super().ask_now(at, max_age)
 
-    def loan_stamps(self):
-        """What changes when Pace Maker may have had a reply."""
-        return database_stamps(os.path.join(self.pace_folder, 'usage.db'))
+    def use_store(self, method, *args):
+        """(what a method of the store, which takes the time last, returns, whether it could)."""
+        value, failure = tried(method, *args, self.clock())
+        if failure and (not self.trouble or self.trouble.code != failure.code):
+            self.troubled_at = self.clock()
+        # What was read tells nothing of whether it can be written.
+        if failure or method != self.store.recall:
+            self.trouble = failure
+            words = None
+            if failure:
+                words = STORE_TROUBLE[failure.code].format(failure.detail)
+            if words or 'store' in self.told:
+                self.tell('store', Known(words, 0.0, phase=PLANNED), '')
+        return value, failure is None
 
-    def take(self, source, at, body):
-        value = parse_stored(body, self.PARSERS[source]) if source in self.PARSERS else None
-        if value:
-            self.values[source] = at, value
-        if source == 'usage' and value:
-            self.own = value
+    def share(self):
+        """Merge with the store: take what other monitors have noted, note what it lacks."""
+        stamp, now = file_stamp(self.store.path), self.clock()
+        if stamp and stamp == self.shared_stamp and not self.trouble:
+            return
+        self.shared_stamp = None
+        stored, could_read = self.use_store(self.store.recall, self.account, self.token)
+        if not could_read:
+            return
+        self.ledger = merged_ledgers(self.ledger, stored.ledger, now)
+        for part, reply in stored.replies.items():
+            if reply[0] > self.reply_time(part):
+                self.replies[part] = reply
+        attempts = [attempt for key, attempt in self.ledger.items()
+                    if attempt.token and attempt != stored.ledger.get(key)]
+        replies = {(self.account, part): reply for part, reply in self.replies.items()
+                   if part not in stored.replies or reply[0] > stored.replies[part][0]}
+        has_all = not attempts and not replies
+        if not has_all or self.trouble:
+            has_all = self.use_store(self.store.add, attempts, replies, ('', ()))[1]
+        if has_all and are_old([stamp], now):
+            self.shared_stamp = stamp
 
-    def latest(self, source):
-        if source != 'usage':
-            return super().latest(source)
-        return max(self.stored('usage')[0], self.stored('statusline')[0]), latest_usage(
-            self.values)
+    def reply_time(self, part):
+        """When a part was last received; 0.0 if never, or after the clock was set back."""
+        at = self.replies.get(part, (0.0, ''))[0]
+        if at > self.clock() + SKEW_SECONDS:
+            return 0.0
+        return at
 
-    def is_asked(self, source, history):
-        """Also for what is printed once, if what the status line does not feed is too old."""
-        rest_at = self.stored('usage')[0]
-        is_old = (self.patience is not None and source == 'usage' and rest_at
-                  and rest_at < self.asked_at - FED_SECONDS)
-        return super().is_asked(source, history) or (
-            is_old and not self.has_asked(source, history))
+    def keep(self, part, body, at=None, limits=()):
+        """Remember a reply, and the Limits in it as samples, for the store.
 
-    def borrow(self):
-        """Take Pace Maker's reply if it is younger than ours; keep still while it is blocked.
-
-        It may be another account's, so it must agree with ours as soon as we have one.
+        What comes after its request was given up is as old as nobody knows: it is dropped.
         """
-        path, now = os.path.join(self.pace_folder, 'usage.db'), self.clock()
-        stamps = self.loan_stamps()
-        if stamps == self.pace_stamps:
+        if self.current and not self.is_in_time(self.current):
             return
-        self.pace_stamps = stamps if are_old(stamps, now) else None
-        if not stamps[0]:
-            return
-        try:
-            loan = parse_loan(read_only(path, lambda connection: read_tables(
-                connection, LOAN_TABLES, [])))
-        except SourceError:
-            self.pace_stamps = None
-            return                          # told where Pace Maker is shown
-        is_strange = self.own and loan.usage and is_another_account(self.own, loan.usage, now)
-        self.held_until = 0.0 if is_strange else min(loan.blocked_until, now + BLOCK_MOST)
-        if self.own and loan.usage and not same_account(self.own, loan.usage):
-            return
-        if loan.usage and max(self.since, self.stored('usage')[0]) < loan.at <= now:
-            self.history = joined(self.history, (self.attempt('usage', '', loan.at, loan.usage),))
-            self.values['usage'] = loan.at, loan.usage
+        if at is None:
+            at = self.clock()
+        self.replies[part] = self.unsaved[self.account, part] = at, body
+        self.samples += limits
 
-    def attempt(self, source, token, at, value, failure=None):
-        """The Attempt that brought a value or a failure."""
-        return attempt_of(source, token, at, failure, reset_at=next_reset(value, at),
-                          moved=has_moved(self.stored(source)[1], value))
+    def save(self, attempt):
+        """Note an Attempt for all, and what it has brought."""
+        self.ledger[attempt.key] = attempt
+        could_write = self.use_store(self.store.add, (attempt,), self.unsaved,
+                                     (self.account, self.samples))[1]
+        if could_write:
+            self.unsaved, self.samples = {}, ()
+
+    def parsed(self, part, parse):
+        """`parse(document, at)` of a reply, once for each; None where there is none or it is
+        odd, whoever wrote it."""
+        if part not in self.replies:
+            return None
+        at, body = self.replies[part]
+        if self.memory.get(part, (None,))[0] != at:
+            try:
+                value = parse(json.loads(body), at)
+            except (SourceError, ValueError, TypeError, LookupError, ArithmeticError,
+                    AttributeError, RecursionError):
+                value = None
+            self.memory[part] = at, value
+        return self.memory[part][1]
+
+    def plan(self, source, ledger=None):
+        """The Plan for a source, by this ledger or by the one that is known here."""
+        if ledger is None:
+            ledger = self.ledger
+        return plan(ledger, (self.account, source, self.token), self.rhythms[source],
+                    self.clock(), self.value(source)[1] is not None, self.fed_at(source),
+                    self.held_until(source))
+
+    def last_attempt(self, source):
+        """The newest Attempt of a source that ended, with this token or without any; or None."""
+        ended = [attempt for attempt in self.ledger.values()
+                 if attempt[:2] == (self.account, source) and attempt.is_reply
+                 and attempt.code != UNSENT and attempt.token in ('', self.token)]
+        return max(ended, key=lambda attempt: attempt.end, default=None)
+
+    def failure_of(self, source):
+        """Why the last request failed; None if it did not."""
+        last = self.last_attempt(source)
+        if not last or last.code == 'ok':
+            return None
+        return Failure(last.code, last.detail, last.retry_after)
+
+    def is_old(self, source):
+        """Whether the numbers are older than somebody wants who waits for them."""
+        return self.value(source)[0] < self.asked_at - (self.max_age or 0)
+
+    def is_wanted(self, source, ledger):
+        """Whether somebody still waits for a request of the first source.
+
+        What ended just before serves an output that is printed once, be it a failure.
+        """
+        if source != self.sources[0] or self.clock() < self.asked_at or not self.is_old(source):
+            return False
+        since = self.asked_at - min(self.max_age or 0, RETRY_SECONDS)
+        has_reply = self.value(source)[1] is not None
+        for attempt in ledger.values():
+            if (attempt[:2] == (self.account, source) and attempt.token in ('', self.token)
+                    and attempt.is_reply and attempt.end >= since
+                    and attempt.code != UNSENT and (has_reply or attempt.code != 'ok')):
+                return False
+        return True
+
+    def is_due(self, source, ledger):
+        """Whether a request may be made now: one that somebody waits for, or by the rhythm."""
+        planned, now = self.plan(source, ledger), self.clock()
+        if planned.busy_until:
+            return False
+        if self.is_wanted(source, ledger):
+            return now >= planned.free_at
+        if self.max_age is not None and source == self.sources[0]:
+            return False
+        return now >= planned.next_at
 
     def ask(self, source):
         """Make the request if it is due and ours to make; return the seconds to the next look."""
-        is_due = self.is_due(source, self.history)
-        self.report(source, is_due)
-        if not is_due:
-            return max(0, self.plan(source).next_at - self.clock())
-        key, lease = self.key(), self.claim(source)
-        if lease is None:
-            return LEASE_LOOK
-        self.look_at_login()
-        login = self.login
-        if not login or self.key() != key:
-            self.leases.pop(source, None)
-            self.share(self.store.release, source, key[0], lease)
-            return 0                        # to begin anew with what is there now
-        document, value, failure = self.request(source, login)
-        attempt = self.attempt(source, fingerprint(login.token), self.clock(), value, failure)
-        if source == 'usage' and value:
-            self.own = value
-        self.note(attempt, lease, value, storable(document) if value else None,
-                  value.limits if source == 'usage' and value else ())
-        if failure and failure.code == 'unauthorized':
-            self.look_at_login()
-            if self.login and self.login.token != login.token:
-                return 0                    # Claude Code refreshed it meanwhile: again at once
+        self.ledger = merged_ledgers(self.ledger, {}, self.clock())
+        if not self.is_due(source, self.ledger):
+            self.report(source)
+            planned = self.plan(source)
+            if planned.busy_until:
+                return STORE_LOOK
+            wait = planned.next_at - self.clock()
+            if wait <= 0:                   # due, but a one-shot output has what it wants
+                return WATCH_SECONDS
+            return wait
         self.report(source)
-        return max(0, self.plan(source).next_at - attempt.at)
+        if self.setup.turn and not self.setup.turn.is_ours(self.account, self.clock()):
+            return ACCOUNT_SECONDS
+        attempt = self.claim(source)
+        if not attempt:
+            return STORE_LOOK
+        key = self.account, self.token
+        if not self.refresh() or (self.account, self.token) != key:
+            self.settle(attempt._replace(code=UNSENT))
+            return 0                        # to begin anew with what is there now
+        self.current = attempt
+        result = self.request(source, attempt)
+        if self.is_in_time(attempt):
+            self.settle(result)
+        self.current = None
+        if result.code == 'unauthorized':
+            self.refresh()                  # Claude Code may have refreshed it meanwhile
+            if self.token != attempt.token:
+                return 0
+        self.report(source)
+        return self.plan(source).next_at - self.clock()
 
-    def plan_after(self, source, history):
-        fed_at = self.stored('statusline')[0] if source == 'usage' else None
-        plan = super().plan_after(source, history, fed_at)
-        return Plan(*(max(at, self.held_until) for at in plan))
+    def refresh(self):
+        """Look at the credentials anew -> whether there is something to ask with."""
+        self.setup.logins.look(self.clock(), anew=True)
+        return self.look()
 
-    def failure_of(self, source):
-        if source == 'usage' and self.held_until > self.clock():
-            return Failure('rate_limited')
-        return super().failure_of(source)
+    def is_in_time(self, attempt):
+        """Whether an Attempt is not given up yet: what comes later is not noted."""
+        known = self.ledger.get(attempt.key, attempt)
+        return known.at <= self.clock() + SKEW_SECONDS and self.clock() < known.end
 
-    def request(self, source, login):
-        """(document, value, failure) of one request."""
-        path, parse = self.ENDPOINTS[source]
-        try:
-            document = self.api.get(path, oauth_headers(login.token), login.token)
-            return document, parse(document), None
-        except SourceError as error:
-            return None, None, error.failure
-        finally:
-            if source == 'usage':
-                self.took = self.api.took
+    def claim(self, source):
+        """The Attempt that is begun now; None if another monitor makes the request.
+
+        A store that is locked is waited for; without one each monitor goes on by itself.
+        """
+        now = self.clock()
+        attempt = Attempt(self.account, source, self.token, now)
+
+        def is_due(ledger):
+            for key, other in merged_ledgers(ledger, {}, now).items():
+                known = self.ledger.get(key)
+                if key[:2] == attempt.key[:2] and other.is_reply and key not in self.made:
+                    if not known or not known.is_reply:
+                        return False        # its reply is to be read first
+            return self.is_due(source, merged_ledgers(self.ledger, ledger, now))
+        is_ours, could_write = self.use_store(self.store.claim, attempt, is_due)
+        if not could_write:
+            is_short = 0 <= now - self.troubled_at < LOCKED_SECONDS
+            is_ours = not (self.trouble.code == 'locked' and is_short)
+        if not is_ours:
+            return None
+        self.ledger[attempt.key] = attempt
+        self.made.add(attempt.key)
+        return attempt
+
+    def settle(self, attempt):
+        """Note the outcome of an Attempt for all."""
+        self.save(attempt._replace(ended=self.clock()))
+
+    def hear(self, attempt):
+        """Note that a poll of many requests goes on."""
+        known, now = self.ledger.get(attempt.key, attempt), self.clock()
+        is_time = now - max(known.at, known.heard or 0.0) >= HEARD_SECONDS
+        if is_time and self.is_in_time(attempt):
+            self.save(known._replace(heard=now))
+
+    def close(self):
+        """Give up a request that is under way: nobody will hear its reply."""
+        now = self.clock()
+        lost = [attempt._replace(ended=now, code=LOST) for attempt in list(self.ledger.values())
+                if attempt.ended is None and attempt.end > now and attempt.key in self.made]
+        if lost:
+            tried(self.store.add, lost, {}, ('', ()), now)
+
+    def report(self, source):
+        """Tell what is known of a source and what comes next."""
+        now, (at, value) = self.clock(), self.value(source)
+        planned, failure = self.plan(source), self.failure_of(source)
+        before = self.told.get(source, Known())
+        if planned.busy_until or self.is_due(source, self.ledger):
+            self.tell(source, Known(value, at or None, before.failure, ASKING, before.next_at,
+                                    before.free_at))
+            return
+        if source == self.sources[0] and self.held_until(source) > now:
+            failure = Failure('rate_limited')
+        if value is None and not failure:
+            failure = Failure('rate_limited')           # by our own budget
+        next_at, free_at = max(planned.next_at, now), planned.free_at
+        if next_at == float('inf'):
+            next_at = free_at = None
+        phase = HELD if planned.is_held else PLANNED
+        self.tell(source, Known(value, at or None, failure, phase, next_at, free_at))
 
 
-class ConsolePoller(SharedPoller):
-    """The organization's costs by the Admin API. Days that can no longer change are kept.
+# What a feature enters itself in.
 
-    A poll is one Attempt, however many requests it takes. Its parts may fail each for itself; what
-    holds for all of them, a 429 above all, ends it.
+class Mode(NamedTuple):
+    """A mode: what it is about, and what of it the smallest screens show."""
+    source: str                 # the source it is about
+    needs: str                  # 'Admin API key'
+    title: str                  # of its first panel
+    known: Callable             # (snapshot, place) -> what is Known of it
+    name: Callable              # (snapshot, place) -> what tells the account from others
+    summary: Callable           # (scene) -> (the numbers as a line that fits, words below them)
+    limits: Callable            # (snapshot, place) -> the Usage that --check judges
+
+
+class Panel(NamedTuple):
+    """A panel, or a part of one: those with the same title make one, in the order of rank."""
+    rank: int
+    modes: Tuple[str, ...]
+    title: str
+    rows: Callable              # (scene) -> Rows; without any there is no panel
+
+
+class LimitPart(NamedTuple):
+    """What a feature adds to a Limit, wherever limits are told."""
+    rows: Callable              # (scene, limit) -> Rows below its reset
+    json: Callable              # (snapshot, place, limit, moment) -> {key: value of JSON}
+    tail: Callable              # (scene, limit) -> a few cells behind its countdown, or ''
+    stored_tails: Callable      # (replies, moment) -> {id: tail}, for the status line
+    projected: Callable         # (snapshot, place, limit) -> percent at its reset, or None
+
+
+class Document(NamedTuple):
+    """What a feature adds to the outputs for scripts."""
+    json: Callable              # (snapshot, place, moment, mode) -> {key: value of JSON}
+    metrics: Callable           # the same arguments -> {name: [(labels, value), ...]}
+    helps: dict                 # name of a metric -> what it means
+    has_numbers: Callable       # (snapshot, place, mode) -> whether there is a number to show
+
+
+class Feed(NamedTuple):
+    """A way to a report of usage without a request."""
+    stamps: Callable            # (env) -> what changes when there may be another report
+    read: Callable              # (env, replies, now) -> (Usage or None, until when one is refused)
+
+
+class Finding(NamedTuple):
+    """A line of --doctor: something that is as it should be, or not."""
+    is_good: bool
+    place: str
+    words: str
+
+
+MODES: dict = {}                      # 'code', 'console' -> Mode
+PARSERS: dict = {}              # 'usage' -> function: (document, at, via) -> Usage
+POLLERS: list = [LoginPoller]   # functions: Setup -> Poller
+FEEDS: list = []
+PANELS: list = []
+PANEL_MAKERS: list = []         # functions: scene -> Panels of what there is at the time
+LIMIT_PARTS: list = []
+DOCUMENTS: list = []
+OPTIONS: dict = {}                    # '--user' -> the arguments of add_argument
+COMMANDS: dict = {}                   # outputs that ask nobody -> functions: options -> exit code
+PASTS: list = []                # functions: now -> (name, window, samples) of other programs
+HELPS: list = []                # functions: scene -> sentences of the help
+FINDINGS: list = []                   # functions: (Setup, Snapshot, Moment) -> Findings
+DEMOS: list = []                      # functions: now -> Readings of invented data
+
+
+# ---- Code mode ---------------------------------------------------------------------------------
+# The limits of a Claude Code account: from the service, and from whoever reports them without a
+# request; who is logged in; the status line that Claude Code itself runs.
+
+# The OAuth endpoints answer other User-Agents with lasting 429s (observed, undocumented).
+OAUTH_HEADERS = {
+    'Content-Type': 'application/json',
+    'Accept': 'application/json',
+    'anthropic-beta': 'oauth-2025-04-20',
+    'User-Agent': 'claude-code/2.0.37',
+}
+USAGE_PATH = '/api/oauth/usage'
+PROFILE_PATH = '/api/oauth/profile'
+SAME_WINDOW_SECONDS = 60        # reports of one window name resets that differ by less
+LATER_SECONDS = 60              # a longer wait for the next request is told
+STATUS_BAR = 6                  # cells of the status line's bar
+STATUS_MARGIN = 4               # cells of the terminal that Claude Code keeps for itself
+
+# The limits known by name: id -> (label, short label, window in seconds).
+LIMITS = {
+    'five_hour': ('5-Hour', '5h', 5 * HOUR),
+    'seven_day': ('7-Day', '7d', 7 * DAY),
+    'seven_day_opus': ('7-Day Opus', 'Opus', 7 * DAY),
+    'seven_day_sonnet': ('7-Day Sonnet', 'Sonnet', 7 * DAY),
+    'cinder_cove': ('Claude Code and Cowork credit', 'Credit', None),
+    'wattle_ember': ('Credit', 'Credit', None),
+    'spend_limit': ('Spend Limit', 'spend', None),
+    'extra_usage': ('Usage credits', 'Credits', None),
+}
+NAMED_WINDOWS = ('five_hour', 'seven_day', 'seven_day_opus', 'seven_day_sonnet')
+STATUS_WINDOWS = ('five_hour', 'seven_day')
+STATUS_LIMITS = STATUS_WINDOWS + ('spend_limit',)   # the last behind a gateway
+CREDITS = ('cinder_cove', 'wattle_ember')
+# What the list `limits` calls them, and how long the windows of its groups are.
+LISTED_KINDS = {'session': 'five_hour', 'weekly_all': 'seven_day'}
+GROUPS = {'session': 5 * HOUR, 'weekly': 7 * DAY}
+PREFIXES = {'seven_day_': ('7-Day ', 7 * DAY), 'five_hour_': ('5-Hour ', 5 * HOUR)}
+MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
+# Where a usage reply has the paid use: used, limit, decimal places, percent, currency, enabled.
+SPEND_PATHS = ('spend.used.amount_minor', 'spend.limit.amount_minor', 'spend.used.exponent',
+               'spend.percent', 'spend.used.currency', 'spend.enabled')
+EXTRA_PATHS = ('extra_usage.used_credits', 'extra_usage.monthly_limit',
+               'extra_usage.decimal_places', 'extra_usage.utilization', 'extra_usage.currency',
+               'extra_usage.is_enabled')
+ONLY_CREDITS = 'No usage windows, only usage credits.'
+
+
+def neutral_label(key):
+    """(label, window) for a limit known only by its key: ('7-Day Cowork', 604800)."""
+    for prefix, (label, window) in PREFIXES.items():
+        if key.startswith(prefix):
+            return label + clean(key[len(prefix):].replace('_', ' ').title()), window
+    return clean(key.replace('_', ' ').title()) or 'Other', None
+
+
+def make_limit(key, label, used, resets_at, window, **more):
+    """A Limit; one that LIMITS knows has its labels from there."""
+    label, short, window = LIMITS.get(key, (label, label.replace('7-Day ', ''), window))
+    return Limit(key, label, short, float(used), resets_at, window, **more)
+
+
+def dollar_amount(window):
+    """The Amount in the dollars of a window; None where it names none."""
+    used = number(window.get('used_dollars'), 'used_dollars')
+    limit = number(window.get('limit_dollars'), 'limit_dollars')
+    if used is None or limit is None:
+        return None
+    return Amount(used * 100, limit * 100, 2, 'USD')
+
+
+def parse_window(key, window):
+    """The Limit of a top-level window, or None if it is not in use."""
+    used = window.get('utilization')
+    is_known = key in NAMED_WINDOWS
+    what = key if is_known else 'a limit'
+    if not is_known and not (is_number(used) and used > 0):
+        return None
+    used = number(used, what + '.utilization')
+    if used is None:
+        return None
+    label, seconds = neutral_label(key)
+    limit = make_limit(key, label, used, time_in(window.get('resets_at'), what + '.resets_at'),
+                       seconds, amount=dollar_amount(window))
+    if key in CREDITS:
+        limit = limit._replace(label=text(window.get('label')) or limit.label, kind='credit')
+    return limit
+
+
+def parse_promo(entry):
+    """The Limit of an entry of `promo_credits`, or None if it has no percent."""
+    entry = mapping(entry, 'a promotion')
+    used = number(entry.get('utilization'), 'utilization')
+    if used is None:
+        return None
+    label = text(entry.get('label')) or 'Credit'
+    return make_limit('promo_' + (text(entry.get('program_id')) or 'credit'), label, used,
+                      time_in(entry.get('resets_at'), 'resets_at'), None, kind='credit',
+                      amount=dollar_amount(entry))
+
+
+def parse_listed(entry):
+    """The Limit of an entry of `limits`, or None if it has no percent."""
+    entry = mapping(entry, 'a limit')
+    used = number(entry.get('percent'), 'percent')
+    kind, group = text(entry.get('kind')) or 'other', text(entry.get('group'))
+    window = GROUPS.get(group)
+    key = LISTED_KINDS.get(kind, kind)
+    label = neutral_label(kind)[0]
+    if kind == 'weekly_scoped':
+        name = scope_name(entry.get('scope'))
+        word = re.sub(r'\W+', '_', name.lower()).strip('_')
+        if word:
+            key += '_' + word
+        if name.islower():
+            name = name.title()
+        label, window = '7-Day ' + (name or 'Scoped'), 7 * DAY
+    if used is None:
+        return None
+    return make_limit(key, label, used, time_in(entry.get('resets_at'), 'resets_at'), window)
+
+
+def scope_name(scope):
+    """The name of the model, else of the surface, that a weekly limit is about; '' if none."""
+    for key in ('model', 'surface'):
+        about = scope.get(key) if isinstance(scope, dict) else None
+        if isinstance(about, dict):
+            about = about.get('display_name')
+        if text(about):
+            return text(about)
+    return ''
+
+
+def entries(document, key):
+    """The list under a key of a reply; () for null. SourceError bad_reply for all else."""
+    found = document.get(key)
+    if not isinstance(found, (list, type(None))):
+        raise SourceError('bad_reply', key + ' is no list')
+    return found or ()
+
+
+def parse_usage(document, at, via=''):
+    """The Usage in a reply of USAGE_PATH: a whole report, each limit once.
+
+    Percents are 0..100, never 0..1. Some limits stand both in a window of their own and in the
+    list. SourceError bad_reply for any other shape; rate_limited for an error that says so, which
+    comes with status 200 too.
     """
-    source = mode = 'console'
+    if not isinstance(document, dict):
+        raise SourceError('bad_reply', 'usage is no object')
+    limits = {}
+    for key in NAMED_WINDOWS:
+        limits[key] = parse_window(key, mapping(document.get(key), key))
+    for key, value in document.items():
+        if key not in NAMED_WINDOWS and key not in ('extra_usage', 'spend'):
+            if isinstance(value, dict) and 'utilization' in value:
+                key = clean(key) or 'other'
+                limits[key] = parse_window(key, value)
+    told = {key for key, limit in limits.items() if limit}
+    for limit in map(parse_listed, entries(document, 'limits')):
+        if limit and limit.id.replace('weekly_scoped_', 'seven_day_') not in told:
+            limits[unused_name(limit.id, limits)] = limit
+    for limit in map(parse_promo, entries(document, 'promo_credits')):
+        if limit:
+            limits[unused_name(limit.id, limits)] = limit
+    limits['extra_usage'] = parse_spend(document)
+    found = [limit._replace(id=key, at=at, via=via) for key, limit in limits.items() if limit]
+    error = document.get('error')
+    if error and not found:
+        if isinstance(error, dict) and error.get('type') == 'rate_limit_error':
+            raise SourceError('rate_limited')
+        raise SourceError('bad_reply', 'it is an error')
+    return Usage(tuple(sorted(told_apart(found), key=rank)), at)
 
-    def __init__(self, inbox, clock, url, env, store, user='', interval=None):
-        self.admin = None
-        paces = {'console': Pace(interval, interval)} if interval else PACES
-        super().__init__(inbox, clock, store, paces)
-        self.url, self.env, self.user = url, env, user
-        self.login_stamp = ''       # of the credentials file; '': not looked at yet
 
-    def key(self):
-        key = fingerprint(self.admin.key) if self.admin else ''
-        return key, key
+def unused_name(key, limits):
+    """`key`, or with the first number that makes it new: two scopes may bear one name."""
+    name, count = key, 1
+    while limits.get(name):
+        count += 1
+        name = '%s_%d' % (key, count)
+    return name
 
-    def forget(self):
-        super().forget()
-        self.names = None           # Names, once they are known
-        self.is_named = False       # nothing of them failed that may not fail the next time
-        self.is_nameless = False    # the store did not tell them ...
-        self.asked_names = False    # ... and nobody else was asked yet
-        self.email = None           # one's address as this machine tells it; '' if it does not
-        self.skew = 0.0             # seconds that the service's clock is ahead of ours
-        self.days, self.final, self.month = {}, set(), ''
-        self.tried = set()          # days that were asked for, whatever came of it
-        self.costs = None           # the last cost report, parsed
-        self.refusal = None         # why the key may not read the days' reports, a Failure
+
+def told_apart(limits):
+    """Yield the Limits, those that share a label numbered: '7-Day Fable', '7-Day Fable 2'."""
+    taken = set()
+    for limit in limits:
+        ending, count = '', 1
+        while limit.label + ending in taken:
+            count += 1
+            ending = ' %d' % count
+        taken.add(limit.label + ending)
+        yield limit._replace(label=limit.label + ending, short=limit.short + ending)
+
+
+def rank(limit):
+    """What limits are sorted by: those known by name, the scoped ones, the rest, extra usage."""
+    if limit.id in NAMED_WINDOWS:
+        return NAMED_WINDOWS.index(limit.id)
+    if limit.id.startswith('weekly_scoped'):
+        return 10
+    return 30 if limit.kind == 'spend' else 20
+
+
+def parse_spend(document):
+    """The Limit of paid use beyond the plan, or None where nothing is or may be spent.
+
+    From `spend` where a reply has it, else from `extra_usage`; amounts are minor units.
+    """
+    paths = EXTRA_PATHS
+    if field(document, 'spend.used'):
+        paths = SPEND_PATHS
+    used, limit, digits, percent = [field(document, path, number) for path in paths[:4]]
+    currency = text(field(document, paths[4]))[:8].upper() or 'USD'
+    is_enabled = field(document, paths[5])
+    reason = field(document, 'extra_usage.disabled_reason')
+    is_out = reason == 'out_of_credits' and not is_enabled
+    if not used and not is_enabled and not is_out:
+        return None
+    used = used or 0
+    if digits is None or not 0 <= digits <= 6:
+        digits = MINOR_DIGITS.get(currency, 2)
+    if percent is None and limit is not None:
+        percent = 100 * used / limit if limit else 100 * (used > 0)
+    note = ''
+    if is_out:
+        percent, note = max(percent or 0, 100), 'Out of credits.'
+    label, short, _ = LIMITS['extra_usage']
+    return Limit('extra_usage', label, short, percent, kind='spend', note=note,
+                 amount=Amount(used, limit, int(digits), currency))
+
+
+def parse_profile(document, at=0.0):
+    """The Account in a reply of PROFILE_PATH; any field may be missing."""
+    if not isinstance(document, dict):
+        raise SourceError('bad_reply', 'profile is no object')
+    person = mapping(document.get('account'), 'account')
+    organization = mapping(document.get('organization'), 'organization')
+    more = [badge for key, badge in (('has_claude_max', 'MAX'), ('has_claude_pro', 'PRO'))
+            if person.get(key) is True]
+    return Account(
+        uuid=text(person.get('uuid')),
+        name=text(person.get('display_name')) or text(person.get('full_name')),
+        email=text(person.get('email')),
+        organization=text(organization.get('name')),
+        badges=badges_of(organization.get('organization_type'), *more),
+        tier=text(organization.get('rate_limit_tier')),
+        plan=text(organization.get('plan_display_name'))[:40])
+
+
+def account_of(snapshot, place):
+    """The Account to show, each field from the best source that has it."""
+    profile, identity = snapshot[place, 'profile'].value, snapshot[place, 'identity'].value
+    login = getattr(snapshot[place, 'credentials'].value, 'login', None)
+    accounts = [account for account in (profile, identity, getattr(login, 'account', None))
+                if account]
+    if identity:        # the tier is one's own there, and the name stays when the profile comes
+        accounts.insert(0, Account(name=identity.name, tier=identity.tier))
+    shown = Account()
+    for account in reversed(accounts):
+        known = {name: value for name, value in account._asdict().items() if value}
+        shown = shown._replace(**known)
+    return shown
+
+
+def account_name(snapshot, place):
+    """What tells an account from others: its address, else its directory."""
+    return account_of(snapshot, place).email or short_path(place)
+
+
+def merged(reports):
+    """One Usage out of several reports; each Limit keeps its `at` and `via`.
+
+    Of whole reports the newest counts alone, so that a limit which the service has dropped is
+    gone. Partial ones are laid over it where they are younger.
+    """
+    whole = max((report for report in reports if report.is_whole),
+                key=lambda report: report.at, default=Usage((), 0.0, False))
+    limits = {limit.id: limit for limit in whole.limits}
+    partial = [report for report in reports if not report.is_whole]
+    for report in sorted(partial, key=lambda report: report.at):
+        for limit in report.limits:
+            known = limits.get(limit.id)
+            if known is None:
+                limits[limit.id] = limit
+            elif limit.at > known.at:
+                limits[limit.id] = laid_over(known, limit)
+    found = tuple(sorted(limits.values(), key=rank))
+    return Usage(found, max([whole.at] + [limit.at for limit in found]), whole.is_whole)
+
+
+def laid_over(known, told):
+    """What is known of a limit after a younger partial report of it.
+
+    Of two windows the one that ends later counts; a limit without a reset gives way. Of one
+    window, numbers that differ by less than a point are one number, and a partial report never
+    lowers it: a session that has been idle tells old ones.
+    """
+    if known.resets_at is None or told.resets_at is None:
+        return told
+    if abs(known.resets_at - told.resets_at) >= SAME_WINDOW_SECONDS:
+        return max(known, told, key=lambda limit: limit.resets_at)
+    if known.used is None or told.used >= known.used:
+        return told
+    if known.used - told.used < 1:
+        return known._replace(at=told.at, via=told.via)
+    return known
+
+
+def told_numbers(usage):
+    """What a Usage tells, to compare it; resets jitter by fractions of a second."""
+    return [(limit.id, limit.used, limit.amount, round((limit.resets_at or 0) / MINUTE))
+            for limit in usage.limits]
+
+
+def has_moved(old, new):
+    """Whether a Usage tells other numbers than the one before it, or None."""
+    return not old or told_numbers(old) != told_numbers(new)
+
+
+def next_reset(usage, now):
+    """The time of the next reset that a Usage tells of; None if it tells of none."""
+    return min((limit.resets_at for limit in usage.limits if (limit.resets_at or 0) > now),
+               default=None)
+
+
+def is_another_account(ours, theirs, now):
+    """Whether two Usages cannot be one account's: of a window that runs they tell two ends.
+
+    One that has ended, or not begun, is no evidence: a new one begins with the next request.
+    """
+    ends = {limit.id: limit.resets_at for limit in ours.limits}
+    for limit in theirs.limits:
+        first, second = ends.get(limit.id), limit.resets_at
+        if limit.id in STATUS_WINDOWS and first is not None and second is not None:
+            if min(first, second) > now and abs(first - second) >= SAME_WINDOW_SECONDS:
+                return True
+    return False
+
+
+def storable(document):
+    """A reply as the text that is stored: should it echo a secret, without that."""
+    return SECRET.sub('[secret]', json.dumps(document))
+
+
+def oauth_headers(token):
+    """The header fields of a request of Claude Code's own endpoints."""
+    return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
+
+
+class CodePoller(Asker):
+    """Usage and profile of Claude Code's account, by network and from the FEEDS."""
+    sources = ('usage', 'profile')
+    modes = ('code',)
+    is_of_account = True
+
+    # source -> (path, parser)
+    ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
+
+    def __init__(self, setup):
+        interval = setup.options.interval
+        usage = Rhythm(USAGE_INTERVAL, USAGE_INTERVAL_MOST, JITTER, WARY_SECONDS)
+        if interval:
+            usage = usage._replace(base=interval, most=interval)
+        self.api = Api(setup.options.api_url)
+        self.identity = self.login = None
+        self.fed = {}               # Feed -> (its stamps, what it read)
+        self.reports = []           # of this account's usage
+        self.refused_until = 0.0    # as a feed knows
+        self.since = 0.0            # reports are of this account from then on
+        super().__init__(setup, setup.place, {
+            'usage': usage, 'profile': Rhythm(PROFILE_INTERVAL, PROFILE_INTERVAL)})
+
+    def stamps(self):
+        return super().stamps() + [stamp for feed in FEEDS for stamp in feed.stamps(self.env)]
+
+    def look(self):
+        now, logins = self.clock(), self.setup.logins
+        login = logins.look(now).login
+        identity = logins.identity()
+        before, self.identity = self.identity, identity
+        self.tell('identity', Known(identity, 0.0, phase=PLANNED))
+        is_same = not before or bool(identity) and identity.uuid == before.uuid
+        if not is_same:
+            self.since, self.fed = now, {}      # the feeds may still tell the former account
+        self.login = None if isinstance(login, Failure) else login
+        token = fingerprint(login.token) if self.login else ''
+        self.use_key(account_key(identity, self.env), token, is_same)
+        if self.login:
+            return True
+        self.share()
+        for source, failure in (('usage', login), ('profile', None)):
+            at, value = self.value(source)
+            self.tell(source, Known(value, at or None, failure, PLANNED))
+        return False
+
+    def share(self):
+        super().share()
+        self.take_reports()
+
+    def take_reports(self):
+        """Take what is known of this account's usage, by requests and by feeds.
+
+        A whole report of a feed is noted as an attempt: it postpones the next request. A feed that
+        is another account's is ignored.
+        """
+        now, own = self.clock(), self.parsed('usage', parse_usage)
+        self.reports, self.refused_until = [], 0.0
+        if own:
+            self.reports.append(own)
+        for feed in FEEDS:
+            stamps = feed.stamps(self.env)
+            if not stamps or self.fed.get(feed, (None,))[0] != stamps:
+                seen = stamps if are_old(stamps, now) else None
+                self.fed[feed] = seen, feed.read(self.env, self.replies, now)
+            report, refused_until = self.fed[feed][1]
+            if own and report and is_another_account(own, report, now):
+                continue
+            self.refused_until = max(self.refused_until, refused_until)
+            if report and self.since < report.at <= now:
+                self.reports.append(report)
+                if report.is_whole:
+                    self.note_report(report, own)
+
+    def note_report(self, report, own):
+        """Note a whole report of a feed in the ledger, as a reply that came without a request."""
+        key = self.account, 'usage', '', report.at
+        self.ledger.setdefault(key, Attempt(
+            *key, ended=report.at, code='ok', moved=has_moved(own, report),
+            reset_at=next_reset(report, report.at)))
+
+    def value(self, source):
+        if source == 'profile':
+            return self.reply_time('profile'), self.parsed('profile', parse_profile)
+        usage = merged(self.reports)
+        if not usage.limits and not usage.is_whole:
+            return 0.0, None
+        return usage.at, usage
+
+    def fed_at(self, source):
+        if source != 'usage':
+            return 0.0
+        return max((report.at for report in self.reports if not report.is_whole), default=0.0)
+
+    def held_until(self, source):
+        return min(self.refused_until, self.clock() + BLOCK_MOST)
+
+    def is_old(self, source):
+        usage = self.value(source)[1]
+        is_once = self.max_age is not None and source == 'usage' and usage and usage.is_whole
+        if is_once and min((limit.at for limit in usage.limits), default=usage.at) < (
+                self.asked_at - FED_INTERVAL):
+            return True                 # what the status line does not tell is older
+        return super().is_old(source)
+
+    def is_settled(self, snapshot):
+        usage = snapshot[self.place, 'usage']
+        if usage.is_settled and usage.failure:
+            return True
+        return super().is_settled(snapshot)
+
+    def request(self, source, attempt):
+        path, parse = self.ENDPOINTS[source]
+        token = self.login.token
+        document, failure = tried(self.api.get, path, oauth_headers(token), token)
+        now = self.clock()
+        if source == 'usage':
+            self.tell('took', Known(self.api.took, now))
+        if not failure:
+            value, failure = tried(parse, document, now)
+        if failure:
+            return attempt.outcome(failure)
+        if source == 'profile':
+            self.keep(source, storable(document), now)
+            return attempt.outcome()
+        before = self.parsed('usage', parse_usage)
+        self.keep(source, storable(document), now, value.rates)
+        self.take_reports()
+        return attempt.outcome(moved=has_moved(before, value), reset_at=next_reset(value, now))
+
+
+class Status(NamedTuple):
+    """What Claude Code tells its status line."""
+    windows: dict               # id of a limit -> what `status_limit` takes
+    model: str
+    session: str                # a fingerprint; '' where it is not told
+    duration: Optional[float]   # of all requests of the session so far; None likewise
+
+
+def parse_status(document, now):
+    """The Status in a document; whatever is odd of it is left out, for a status line must never
+    break the prompt."""
+    windows = {}
+    for key in STATUS_LIMITS:
+        names = ['rate_limits.%s.%s' % (key, name) for name in
+                 ('used_percentage', 'resets_at', 'used_usd', 'limit_usd')]
+        window, odd = tried(lambda: [
+            field(document, names[0], number), field(document, names[1], time_in), now,
+            field(document, names[2], number), field(document, names[3], number)])
+        if window and window[0] is not None:
+            windows[key] = window
+    model, session, duration = [tried(field, document, path)[0] for path in (
+        'model.display_name', 'session_id', 'cost.total_api_duration_ms')]
+    if not isinstance(session, str) or not is_number(duration):
+        session, duration = '', None
+    return Status(windows, text(model), session and fingerprint(session), duration)
+
+
+def status_limit(key, window):
+    """The Limit of a window as it is stored: [percent, resets_at, when first seen, dollars used
+    and allowed or None]."""
+    used, resets_at, at, dollars, most = window
+    amount = None
+    if dollars is not None and most is not None:
+        amount = Amount(dollars * 100, most * 100, 2, 'USD')
+    return make_limit(key, key, used, resets_at, None, at=at, via='Claude Code', amount=amount)
+
+
+def is_running(limit, now):
+    """Whether the window of a Limit has not ended."""
+    return limit.resets_at is None or limit.resets_at > now
+
+
+def session_limits(body, now):
+    """The Limits of a session, as it is stored, whose windows run; none of anything odd."""
+    try:
+        limits = [status_limit(key, window) for key, window in
+                  json.loads(body)['windows'].items()]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []                       # of another version of this program
+    return [limit for limit in limits if is_running(limit, now)]
+
+
+def read_sessions(env, replies, now):
+    """The feed of Claude Code's status lines: the windows that run, of all sessions together."""
+    reports = []
+    for part, (_, body) in replies.items():
+        if part.startswith('session '):
+            reports += [Usage((limit,), limit.at, is_whole=False)
+                        for limit in session_limits(body, now)]
+    if not reports:
+        return None, 0.0
+    return merged(reports), 0.0
+
+
+def take_status(store, account, told, cached, now):
+    """Store what a Status tells; return (the Usage that is known then, the stored replies).
+
+    Claude Code runs the command again without any new reply: a window with the same numbers, in
+    the same session after as much work, is as old as when it was first seen. A report of another
+    account than our own reply or the `cached` one is not stored. SourceError where there is no
+    store.
+    """
+    stored = store.recall(account, '', now)
+    replies, part = dict(stored.replies), 'session ' + told.session
+    before, _ = tried(parse_json, replies.get(part, (0.0, ''))[1].encode())
+    seen = before.get('windows') if isinstance(before, dict) else {}
+    windows = dict(told.windows)
+    for key, old in seen.items():
+        new, is_same = windows.get(key), before['duration'] == told.duration
+        known = status_limit(key, old)
+        if not new:
+            if is_running(known, now):
+                windows[key] = old          # this reply does not tell it
+        elif is_same and new[:2] == old[:2] or laid_over(known, status_limit(key, new)) == known:
+            windows[key] = old
+    report = Usage(tuple(status_limit(key, window) for key, window in windows.items()), now)
+    known = [cached] if cached else []
+    if 'usage' in replies:
+        known.append(parse_usage(json.loads(replies['usage'][1]), replies['usage'][0]))
+    if any(is_another_account(usage, report, now) for usage in known):
+        return report, replies
+    if windows and windows != seen:
+        replies[part] = now, json.dumps({'duration': told.duration, 'windows': windows})
+        changes = {(account, part): replies[part]}
+        for name, (_, body) in stored.replies.items():
+            if name.startswith('session ') and name != part:
+                if not session_limits(body, now):
+                    changes[account, name] = now, None      # all that it told of has ended
+        tried(store.add, (), changes, (account, report.limits), now)
+    fed = read_sessions({}, replies, now)[0]
+    if fed:
+        known.append(fed)
+    return merged(known), replies
+
+
+def cached_usage(document, now):
+    """The whole report in `cachedUsageUtilization` of `.claude.json`, Claude Code's own last
+    reply; None where there is none, or it is of another account."""
+    cached, account = document.get('cachedUsageUtilization'), document.get('oauthAccount')
+    if not isinstance(cached, dict) or not isinstance(account, dict):
+        return None
+    at = cached.get('fetchedAtMs')
+    if not is_number(at) or not 0 < at / 1000 <= now:
+        return None
+    if not cached.get('accountUuid') or cached['accountUuid'] != account.get('accountUuid'):
+        return None
+    usage, failure = tried(parse_usage, cached.get('utilization'), at / 1000, 'Claude Code')
+    return usage
+
+
+def read_cached(env, replies, now):
+    """The feed of Claude Code's own last reply."""
+    path = config_path(env, '.claude.json')
+    document, _ = tried(read_json, path, 'identity', account_document)
+    if not isinstance(document, dict):
+        return None, 0.0
+    return cached_usage(document, now), 0.0
+
+
+def status_padding(env):
+    """`statusLine.padding` in Claude Code's settings; 0 where that cannot be read."""
+    settings, _ = tried(read_json, os.path.join(config_folder(env), 'settings.json'), 'settings')
+    line = settings.get('statusLine') if isinstance(settings, dict) else None
+    padding = line.get('padding') if isinstance(line, dict) else None
+    if not is_number(padding) or not 0 <= padding < 100:
+        return 0
+    return int(padding)
+
+
+def show_statusline(options):
+    """Print one line for Claude Code's prompt, which nothing may break: it always ends with 0."""
+    env, now, document = os.environ, time.time(), None
+    try:
+        if sys.stdin and not is_terminal(sys.stdin):
+            document = parse_json(sys.stdin.buffer.read(BODY_MOST))
+    except (SourceError, OSError):
+        pass
+    told, logins = parse_status(document, now), Logins(env)
+    limits = {key: status_limit(key, window) for key, window in told.windows.items()}
+    identity, tails = logins.identity(), {}
+    try:
+        usage, replies = take_status(
+            Store(store_folder(env)), account_key(identity, env), told,
+            cached_usage(logins.document, now), now)
+        limits.update((limit.id, limit) for limit in usage.limits if is_running(limit, now))
+        for part in LIMIT_PARTS:
+            tails.update(part.stored_tails(replies, Moment(now)))
+    except (SourceError, OSError, ValueError, LookupError, TypeError):
+        pass                            # what is told is shown all the same
+    usage = Usage(tuple(sorted(limits.values(), key=rank)))
+    width, ends = WIDTH_MOST, '▕▏'
+    if env.get('COLUMNS', '').isdigit():
+        width = int(env['COLUMNS']) - STATUS_MARGIN - 2 * status_padding(env)
+        width = max(1, min(width, WIDTH_MOST))
+    is_plain = options.ascii or not unicode_terminal()
+    if is_plain:
+        ends = '||'
+    line = status_line(usage, told.model, Moment(now), width, ends, tails)
+    if is_plain:
+        line = ascii_line(line)
+    depth = colour_depth('always')
+    if options.color == 'never' or options.color == 'auto' and env.get('NO_COLOR'):
+        depth = 0
+    try:
+        emit(as_text([line], depth), sys.stdout)
+    except OSError:
+        pass                            # nobody reads it
+    return 0
+
+
+def status_line(usage, model, moment, width, ends, tails={}):
+    """The line of at most `width` cells: the windows, the first with a bar between two `ends`,
+    and the model; `tails` say where they will land."""
+    limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS]
+    if limits:
+        numbers = [number_line(limits, moment, ' · ', ends, 1, tails),
+                   number_line(limits, moment, ' · ', '', 1, tails),
+                   number_line(limits, moment, ' · ', '', 1),
+                   number_line(limits, moment, ' · ')]
+    else:
+        numbers = [summary_line(usage, moment, width)]
+    lines = list(numbers)
+    if model:
+        tail = Span(' · ' + model if numbers[0] else model, 'soft')
+        lines = [line + (tail,) for line in numbers] + numbers[-1:]
+    if limits:
+        lines += [number_line(limits[:1], moment, ''), numbers[-1][1:2]]
+    for line in lines:
+        if width_of(line) <= width:
+            break
+    return trimmed(fit(line, min(width, width_of(line))))
+
+
+def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
+    """The spans of limits: name and percent of each, of so many also the countdown and the tail.
+
+    The first has a bar too, if there are `ends` to put it between.
+    """
+    line = ()
+    for index, limit in enumerate(limits):
+        if index:
+            line += (Span(gap),)
+        line += (Span(limit.short + ' '),)
+        if limit.used is None:
+            line += (Span(amount_words(limit.amount)),)
+            continue
+        line += (Span('%d%%' % percent_shown(limit.used), level(limit.used)),)
+        if ends and not index:
+            line += (Span(' ' + ends[0], 'dim'),) + bar(limit.used, STATUS_BAR, level(limit.used))
+            line += (Span(ends[1], 'dim'),)
+        if limit.id == 'spend_limit' and limit.amount:
+            used, most = limit.amount.used / 100, limit.amount.limit / 100
+            line += (Span(' $%d of $%d' % (used, most), 'soft'),)
+        elif index < lefts and limit.kind != 'spend':
+            line += (Span(' ' + short_left(limit, moment), 'soft'),)
+        if index < lefts and tails.get(limit.id):
+            line += (Span(' ' + tails[limit.id], level(limit.used)),)
+    return line
+
+
+def summary_line(usage, moment, width, tails={}):
+    """The limits in one line; where `width` cells do not hold it, without countdowns, then as
+    many as fit."""
+    limits = usage.limits
+    line = number_line(limits, moment, '  ', lefts=len(limits), tails=tails)
+    if width_of(line) > width:
+        line = number_line(limits, moment, '  ', lefts=len(limits))
+    for count in range(len(limits), 0, -1):
+        if width_of(line) <= width:
+            break
+        line = number_line(limits[:count], moment, '  ')
+        if count < len(limits):
+            line += (Span(' …'),)
+    return line
+
+
+def limit_names(limit):
+    """What a limit is called beside its bar, the longest first."""
+    name = limit.label.replace('7-Day ', '')
+    if limit.kind != 'rate':
+        return limit.label + ':', name + ':', name, limit.short
+    return limit.label + ' Usage:', limit.label + ':', name + ':', name, limit.short
+
+
+def limit_rows(limit, columns, scene):
+    """The rows of one limit: its bar and its reset, which the compact form has in one."""
+    if limit.used is None:
+        amount = amount_words(limit.amount)
+        yield Row(LIST, 'Usage credits: %s, no limit' % amount,
+                  'Credits %s, no limit' % amount, 'Credits ' + amount, amount)
+        return
+    tail = ''
+    if limit.kind != 'spend':
+        tail = short_left(limit, scene.moment)
+    yield Row(LIST, bar_line(limit_names(limit), limit.used, columns, tail,
+                             elapsed=elapsed_part(limit, scene.moment, columns.bar)))
+    if limit.kind != 'spend' and not scene.compact:
+        mark = scene.icon('⏰')
+        yield Row(LIST, *[mark + words for words in reset_words(limit, scene.moment)],
+                  role='soft')
+        for part in LIMIT_PARTS:
+            yield from part.rows(scene, limit)
+    if limit.amount:
+        yield Row(NOTE, amount_words(limit.amount), role='soft')
+    if limit.note:
+        yield Row(NOTE, limit.note, role='alert')
+
+
+def account_rows(scene):
+    """The rows of who is logged in: name and address, organization and badges, tier."""
+    account = account_of(scene.snapshot, scene.place)
+    who = account.name or account.email
+    if account.name and account.email:
+        who = '%s (%s)' % (account.name, account.email)
+    if who:
+        yield Row(PERSON, (Span(scene.icon('👤')), Span(who, 'strong')))
+    badges = account.badges
+    if account.plan:
+        badges = (account.plan,)
+    line = ()
+    if account.organization:
+        line = (Span(scene.icon('🏢') + account.organization),)
+    elif badges:
+        line = (Span(scene.icon('🏢')),)
+    for index, badge in enumerate(badges):
+        if index or account.organization:
+            badge = '  ' + badge
+        line += (Span(badge, 'badge'),)
+    if line:
+        yield Row(ORGANIZATION, line)
+    if account.tier:
+        yield Row(DECOR, scene.icon('⚡') + 'Tier: ' + account.tier)
+
+
+def usage_rows(scene):
+    """The rows of the limits."""
+    usage = scene.known('usage').value
+    if not usage:
+        return
+    shorts = [limit.short for limit in usage.limits]
+    columns = columns_for(scene.width, shorts, scene.compact)
+    for index, limit in enumerate(usage.limits):
+        if index:
+            yield Row(BLANK)
+        yield from limit_rows(limit, columns, scene)
+    if not usage.rates:
+        if usage.limits:
+            yield Row(BLANK)
+        words = ONLY_CREDITS if usage.limits else NO_LIMITS
+        for line in wrap(words, max(1, scene.width)):
+            yield Row(NOTE, line, role='soft')
+
+
+def end_rows(scene):
+    """The rows below the numbers: when they came, and what is wrong."""
+    known, moment = scene.known('usage'), scene.moment
+    more = []
+    usage = known.value
+    if usage and usage.limits:
+        newest = max(usage.limits, key=lambda limit: limit.at)
+        if newest.via:
+            more.append(' via ' + newest.via)
+    if not known.failure and known.next_at and (
+            known.next_at - (known.at or moment.now) > LATER_SECONDS):
+        more.append(', next ' + moment.clock(known.next_at))
+    yield updated_row(known, scene, *more)
+    yield from store_rows(scene)
+    yield from alert_rows(known, scene)
+
+
+def code_summary(scene):
+    """(the limits in one line, words) for screens of one or two rows."""
+    usage = scene.known('usage').value
+    if not usage:
+        return (), ''
+    if not usage.limits:
+        return (), NO_LIMITS
+    tails = {limit.id: part.tail(scene, limit) for limit in usage.limits for part in LIMIT_PARTS}
+    return summary_line(usage, scene.moment, scene.width, tails), ''
+
+
+def judged_usage(snapshot, place):
+    """The Usage that --check judges. The status line alone has to tell both of its windows."""
+    usage = snapshot[place, 'usage'].value
+    if not usage:
+        return Usage((), 0.0, False)
+    ids = {limit.id for limit in usage.limits}
+    return Usage(usage.rates, usage.at, usage.is_whole or ids.issuperset(STATUS_WINDOWS))
+
+
+def limit_json(snapshot, place, limit, moment):
+    """A Limit as values of JSON, with what other features know of it."""
+    left = None
+    if limit.resets_at is not None:
+        left = max(0, int(limit.resets_at - moment.now))
+    found = {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
+             'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
+             'window_seconds': limit.window, 'level': level(limit.used)}
+    for part in LIMIT_PARTS:
+        found.update(part.json(snapshot, place, limit, moment))
+    return found
+
+
+def spend_json(limit):
+    """The extra usage as values of JSON, in units of its currency."""
+    amount = limit.amount
+    scale, most = 10 ** amount.digits, None
+    if amount.limit is not None:
+        most = amount.limit / scale
+    return {'used': amount.used / scale, 'limit': most, 'currency': amount.currency,
+            'used_percent': limit.used}
+
+
+def spend_of(snapshot, place):
+    """The Limit of the extra usage, or None."""
+    usage = snapshot[place, 'usage'].value
+    for limit in usage.limits if usage else ():
+        if limit.kind == 'spend':
+            return limit
+    return None
+
+
+def code_json(snapshot, place, moment, mode):
+    """The account and its limits as values of JSON."""
+    account = account_of(snapshot, place)
+    usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
+    limits = usage.rates if usage else ()
+    return {
+        'account': {'name': account.name or None, 'email': account.email or None,
+                    'organization': account.organization or None, 'badges': account.badges,
+                    'tier': account.tier or None},
+        'limits': [limit_json(snapshot, place, limit, moment) for limit in limits],
+        'extra_usage': spend_json(spend) if spend else None,
+        'sources': {source: source_json(snapshot[place, source], moment, 'code')
+                    for source in ('usage', 'profile')}}
+
+
+def code_metrics(snapshot, place, moment, mode):
+    """The samples of the limits for Prometheus."""
+    usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
+    limits = usage.rates if usage else ()
+    found = {
+        'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
+        'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
+                                          for limit in limits if limit.resets_at is not None],
+    }
+    if spend:
+        told = spend_json(spend)
+        labels = {'currency': told['currency']}
+        found['extra_used'] = [(labels, told['used'])]
+        if told['limit'] is not None:
+            found['extra_limit'] = [(labels, told['limit'])]
+    return found
+
+
+def find_logins(setup, snapshot, moment):
+    """The Findings about every place where a Claude Code login may be, and whose it is."""
+    env, now = setup.env, moment.now
+    for read in LOGIN_PLACES:
+        place = short_path(config_path(env, '.credentials.json'))
+        if read is login_in_keychain:
+            place = 'Keychain, ' + keychain_names(env)[0]
+        login, failure = tried(lambda: parse_login(read(env)))
+        if failure:
+            yield Finding(False, place, message(failure, None, moment))
+            continue
+        code = login_failure(login, now)
+        words = 'no expiry told'
+        if login.expires_at is not None:
+            left, at = login.expires_at - now, moment.clock(login.expires_at)
+            words = 'expires in %s (%s)' % (countdown(left), at)
+            if left <= 0:
+                words = 'expired %s ago (%s)' % (countdown(-left), at)
+        words += ', scopes %s.' % (' '.join(login.scopes) or 'not told')
+        if code:
+            words += ' ' + message(Failure(code), None, moment)
+        yield Finding(not code, place, words)
+    words = 'not set, nor needed where there is a login.'
+    if env.get('CLAUDE_CODE_OAUTH_TOKEN'):
+        words = ('set; it cannot read usage. Claude Code itself would use that token, '
+                 'perhaps of another account.')
+    yield Finding(bool(env.get('CLAUDE_CODE_OAUTH_TOKEN')), 'CLAUDE_CODE_OAUTH_TOKEN', words)
+    path = config_path(env, '.claude.json')
+    document, failure = tried(read_json, path, 'identity', account_document)
+    account = parse_identity(document)
+    words = 'tells no account. Run `claude` to log in.'
+    if failure:
+        words = message(failure, None, moment)
+    elif account:
+        names = [name for name in (account.email, account.organization) if name]
+        words = ', '.join(names) + '.'
+    yield Finding(bool(account), short_path(path), words)
+
+
+def find_usage(setup, snapshot, moment):
+    """The Finding about the service, after it was asked for usage."""
+    known = snapshot[setup.place, 'usage']
+    took = snapshot[setup.place, 'took'].value
+    if known.failure:
+        words = message(known.failure, known.next_at, moment)
+        if took is not None:
+            words += ' The request took %.2f s.' % took
+        yield Finding(known.failure.code == 'rate_limited', 'Code mode', words)
+    elif took is None:
+        yield Finding(True, 'Code mode', 'numbers of %s ago; the service may be asked at %s.' % (
+            countdown(moment.age(known.at)), moment.clock(known.free_at)))
+    else:
+        yield Finding(True, 'Code mode', 'the service answered in %.2f s.' % took)
+
+
+def demo_usage(now):
+    """A usage reply for an invented account, whose percents rise and begin anew."""
+    def window(seconds, pace):
+        return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
+    fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
+             'resets_at': now + 7 * DAY - now % (7 * DAY),
+             'scope': {'model': {'display_name': 'Fable'}}}
+    return {'five_hour': window(5 * HOUR, 3), 'seven_day': window(7 * DAY, 40), 'limits': [fable],
+            'extra_usage': {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR',
+                            'used_credits': int(now / 7 % 2000)}}
+
+
+def demo_code(now):
+    """The Readings of the invented account."""
+    profile = {'account': {'display_name': 'Ada Example', 'email': 'ada@example.com'},
+               'organization': {'name': 'Example Engines',
+                                'organization_type': 'claude_enterprise',
+                                'rate_limit_tier': 'default_claude_max_5x'}}
+    usage = parse_usage(demo_usage(now), now)
+    yield Reading('', 'profile', Known(parse_profile(profile), now, None, PLANNED, now + DAY))
+    yield Reading('', 'usage', Known(usage, now, None, PLANNED, now + 1, now))
+
+
+CODE_TITLE = 'Claude Code Usage'
+MODES['code'] = Mode(
+    source='usage', needs='Claude Code login', title=CODE_TITLE,
+    known=lambda snapshot, place: snapshot[place, 'usage'],
+    name=account_name,
+    summary=code_summary, limits=judged_usage)
+PARSERS['usage'] = parse_usage
+POLLERS.append(CodePoller)
+FEEDS += [
+    Feed(lambda env: (), read_sessions),
+    Feed(lambda env: [file_stamp(config_path(env, '.claude.json'))], read_cached),
+]
+PANELS += [
+    Panel(0, ('code',), CODE_TITLE, account_rows),
+    Panel(1, ('code',), CODE_TITLE, usage_rows),
+    Panel(9, ('code',), CODE_TITLE, end_rows),
+]
+DOCUMENTS.append(Document(
+    json=code_json, metrics=code_metrics, helps={
+        'limit_used_ratio': 'Used part of a rate limit; 1 is all of it.',
+        'limit_reset_timestamp_seconds': 'When the window of a rate limit resets.',
+        'extra_used': 'Extra usage beyond the plan, in its currency.',
+        'extra_limit': 'The most that extra usage may come to, in its currency.',
+    },
+    has_numbers=lambda snapshot, place, mode: bool(
+        mode == 'code' and snapshot[place, 'usage'].value
+        and snapshot[place, 'usage'].value.limits)))
+OPTIONS['--statusline'] = {
+    'action': 'store_const', 'dest': 'output', 'const': 'statusline',
+    'help': "the command for Claude Code's statusLine setting"}
+COMMANDS['statusline'] = show_statusline
+FINDINGS += [find_logins, find_usage]
+DEMOS.append(demo_code)
+
+
+# ---- Outlook -----------------------------------------------------------------------------------
+# Where a limit will land at its reset: a range that holds 7 times in 10, learned from how far
+# one's own past windows moved from the same point on. All of it is pure.
+
+SAME_WINDOW = 60            # seconds: the resets told of one window differ by no more
+SILENT_ELAPSED, SILENT_USED = 5, 3      # percent: below these there is no outlook
+SILENT_AGE = 1 / 10         # part of the window: an older number says too little about now
+COURSE_PARTS = 12           # equal parts of a window, at whose ends a Summary has its course
+RECENT_PART = 1 / 8         # part of the window that counts as "of late"
+LEARNED_WINDOWS = 200       # only the newest windows are learned from, ...
+LEARNED_SECONDS = 366 * DAY         # ... and none that are older
+FULL = 99.5                 # percent that the service shows as 100
+NEARLY_FULL = 95            # percent from which a 5-hour window tells its part of the week
+LEAST_FULL_WINDOWS = 3      # so many of them make a median
+
+# Window ends to go by where few are known: these multiples of the average and of the slope.
+# All of them together weigh as much as GUESS_WEIGHT past windows that are exactly like this one.
+GUESSES = (0, 0.5, 1, 2)
+GUESS_WEIGHT = 0.5
+LOW_SHARE, HIGH_SHARE = 0.15, 0.85      # of the weight of all ends: 7 in 10 lie between
+
+# How unlike two windows are. A difference as large as a scale lowers the weight to 0.6, twice
+# as large to 0.14. Percents are compared by their ratio, after the addition of some points.
+USED_SCALE, USED_POINTS = 0.7, 25
+RECENT_SCALE, RECENT_POINTS = 0.8, 10
+HOUR_SCALE = 1.5            # hours of the day
+SATURDAY = 5                # from this tm_wday on it is the weekend, ...
+WEEKEND_UNLIKENESS = 0.5    # ... which is so unlike other days
+HALF_LIFE = 50 * DAY        # a window that is so old weighs half as much
+USED_PULL = 0.4             # a window that has used twice as much moves 2 ** 0.4 times as far
+
+
+class Outlook(NamedTuple):
+    """Where a limit lands at its reset. Percents above 100 say how far it would go."""
+    low: Optional[float] = None             # percent at the reset; None where it is silent
+    high: Optional[float] = None
+    out_from: Optional[float] = None        # when 100 is reached: at the pace of `high`, ...
+    out_until: Optional[float] = None       # ... and of `low`; None where it is not
+    rate: Optional[float] = None            # percent an hour that keeps under 100
+    windows_seen: int = 0                   # finished windows it rests on
+    elapsed: Optional[float] = None         # percent of the time of the window
+
+
+class Summary(NamedTuple):
+    """A finished window, in numbers that JSON and SQL can keep."""
+    start: float
+    resets_at: float
+    course: Tuple[float, ...]               # percent at the ends of COURSE_PARTS parts
+    peak: float                             # the highest percent shown
+    full_at: Optional[float]                # when 100 was reached
+    seen_until: float                       # the course is known up to here
+
+    @property
+    def points(self):
+        """The course as [(at, percent)]."""
+        step = (self.resets_at - self.start) / COURSE_PARTS
+        return [
+            (self.start + step * index, used)
+            for index, used in enumerate(self.course)]
+
+
+class Standing(NamedTuple):
+    """What makes windows alike, at one moment of a window."""
+    at: float
+    used: float                             # percent
+    recent: float                           # percent used of late
+
+
+class Course(NamedTuple):
+    """The samples of one window."""
+    resets_at: float
+    points: list                            # (at, percent): neither ever falls
+    peak: float                             # the highest percent shown
+
+
+def outlook(samples, resets_at, window_seconds, now):
+    """The Outlook of the window that ends at `resets_at`, from all samples (at, used, resets_at).
+
+    Samples may be unordered, have gaps and lie in the future; those are left out.
+    """
+    past = summaries(samples, window_seconds, now)
+    return outlook_from(samples, past, resets_at, window_seconds, now)
+
+
+def outlook_from(samples, past, resets_at, window_seconds, now):
+    """The Outlook of a window from its own samples and the summaries of the past, oldest first.
+
+    It is silent (`low` and `high` are None) early in a window, where little is used, where the
+    newest number is old, and at 100 %.
+    """
+    if not resets_at or not window_seconds:
+        return Outlook()
+    left = resets_at - now
+    if not 0 < left <= window_seconds:
+        return Outlook()
+    past = [
+        window for window in past[-LEARNED_WINDOWS:]
+        if 0 <= now - window.resets_at < LEARNED_SECONDS]
+    elapsed = window_seconds - left
+    points = current_points(samples, resets_at, window_seconds, now)
+    newest, used = points[-1]
+    silent = Outlook(
+        rate=max(0.0, 100 - used) / left * HOUR,
+        windows_seen=len(past),
+        elapsed=100 * elapsed / window_seconds)
+    if silent.elapsed < SILENT_ELAPSED or not SILENT_USED <= used < 100:
+        return silent
+    if now - newest > SILENT_AGE * window_seconds:
+        return silent
+
+    span = min(elapsed, RECENT_PART * window_seconds)
+    recent = used - percent_at(points, now - span)
+    current = Standing(now, used, recent)
+    ends = guessed_ends(used / elapsed * left)
+    ends += guessed_ends(recent / span * left)
+    ends += learned_ends(past, current, elapsed / window_seconds)
+    low = share_of(ends, LOW_SHARE)
+    high = share_of(ends, HIGH_SHARE)
+    return silent._replace(
+        low=used + low,
+        high=used + high,
+        out_from=run_out(used, high, left, now),
+        out_until=run_out(used, low, left, now))
+
+
+def current_points(samples, resets_at, window_seconds, now):
+    """The points of the window that ends at `resets_at`, out of samples of any windows."""
+    own = []
+    for at, used, end in samples:
+        if end and abs(end - resets_at) <= SAME_WINDOW:
+            own.append((at, used, resets_at))
+    for course in courses(own, window_seconds, now):
+        return course.points
+    return [(resets_at - window_seconds, 0.0)]
+
+
+def without_repeats(samples):
+    """Samples of one window, oldest first, without those between two of the same number.
+
+    The Outlook stays exactly as it is; of a quiet week, few samples need to be kept in memory.
+    """
+    kept = []
+    for sample in samples:
+        if len(kept) > 1 and kept[-2][1] == kept[-1][1] == sample[1]:
+            kept.pop()
+        kept.append(sample)
+    return tuple(kept)
+
+
+def run_out(used, moves, left, now):
+    """When 100 is reached by a window that moves so many percent in the seconds left, or None."""
+    if used + moves < 100:
+        return None
+    return now + left * (100 - used) / moves
+
+
+def guessed_ends(moves):
+    """[(how many percent it may move until its end, weight)] by the average or the slope."""
+    weight = GUESS_WEIGHT / len(GUESSES) / 2
+    return [
+        (factor * moves, weight)
+        for factor in GUESSES]
+
+
+def learned_ends(past, current, part):
+    """[(how many percent it moved until its end, weight)] of the past windows, from a part on.
+
+    A window that was full before its end would have moved on as fast as until then. One whose
+    samples end early weighs less.
+    """
+    ends = []
+    for window in past:
+        seconds = window.resets_at - window.start
+        then = window.start + part * seconds
+        rest = window.resets_at - then
+        points = window.points
+        used = percent_at(points, then)
+        if used >= FULL or window.seen_until <= then:
+            continue
+        moved = window.course[-1] - used
+        before = percent_at(points, then - RECENT_PART * seconds)
+        standing = Standing(then, used, used - before)
+        weight = likeness(current, standing)
+        if window.full_at is None:
+            weight *= (window.seen_until - then) / rest
+        elif window.full_at > then:
+            moved *= rest / (window.full_at - then)
+        moved *= ratio_of(current.used, used, USED_POINTS) ** USED_PULL
+        ends.append((moved, weight))
+    return ends
+
+
+def likeness(current, past):
+    """The weight, 0..1, of a past Standing for the current one. Days and hours are local."""
+    day = time.localtime(current.at)
+    past_day = time.localtime(past.at)
+    hours = day.tm_hour - past_day.tm_hour
+    hours += (day.tm_min - past_day.tm_min) / 60
+    hours = min(abs(hours), 24 - abs(hours))
+    used = ratio_of(current.used, past.used, USED_POINTS)
+    recent = ratio_of(current.recent, past.recent, RECENT_POINTS)
+    unlike = (math.log(used) / USED_SCALE) ** 2
+    unlike += (math.log(recent) / RECENT_SCALE) ** 2
+    unlike += (hours / HOUR_SCALE) ** 2
+    is_weekend = day.tm_wday >= SATURDAY
+    if is_weekend != (past_day.tm_wday >= SATURDAY):
+        unlike += WEEKEND_UNLIKENESS
+    age = current.at - past.at
+    return math.exp(-unlike / 2) * 0.5 ** (age / HALF_LIFE)
+
+
+def ratio_of(used, past_used, points):
+    """The ratio of two percents; points are added to both, so that small ones are alike."""
+    return (used + points) / (past_used + points)
+
+
+def share_of(ends, share):
+    """The value below which a share (0..1) of the weight lies, of [(value, weight)].
+
+    Each value stands in the middle of its weight; between two, the line through them counts.
+    """
+    ends = sorted(ends)
+    wanted = share * sum(weight for _, weight in ends)
+    below = 0.0
+    last_middle = 0.0
+    last_value = ends[0][0]
+    for value, weight in ends:
+        middle = below + weight / 2
+        if middle > wanted:
+            way = (wanted - last_middle) / (middle - last_middle)
+            return last_value + (value - last_value) * way
+        last_value = value
+        last_middle = middle
+        below += weight
+    return last_value
+
+
+def courses(samples, window_seconds, now):
+    """Samples (at, used, resets_at) -> a Course of each window, by its end; none without a length.
+
+    Samples that are dated ahead, or outside their window, are left out. The points begin with 0 at
+    the start. None is above a later one: a fall is the service's correction of earlier numbers.
+    """
+    told = {}
+    for at, used, resets_at in samples:
+        if resets_at and window_seconds:
+            told.setdefault(resets_at, []).append((at, used))
+    groups = []
+    for resets_at in sorted(told):
+        if not groups or resets_at - groups[-1][0] > SAME_WINDOW:
+            groups.append((resets_at, []))
+        groups[-1][1].extend(told[resets_at])
+
+    found = []
+    for resets_at, group in groups:
+        start = resets_at - window_seconds
+        end = min(now, resets_at + SAME_WINDOW)
+        points = sorted(point for point in group if start < point[0] <= end)
+        if not points:
+            continue
+        peak = max(used for _, used in points)
+        least = points[-1][1]
+        for index in reversed(range(len(points))):
+            at, used = points[index]
+            if used > least:
+                points[index] = (at, least)
+            else:
+                least = used
+        points.insert(0, (start, 0.0))
+        found.append(Course(resets_at, points, peak))
+    return found
+
+
+def percent_at(points, when):
+    """The percent at a time, by points (at, percent) and the lines between them.
+
+    Before the first point and after the last one it stays as it is.
+    """
+    index = bisect.bisect(points, (when, math.inf))
+    at, used = points[max(0, index - 1)]
+    if 0 < index < len(points):
+        next_at, next_used = points[index]
+        used += (next_used - used) * (when - at) / (next_at - at)
+    return used
+
+
+def summaries(samples, window_seconds, now):
+    """Samples (at, used, resets_at) -> a Summary of each finished window, oldest first."""
+    found = []
+    for course in courses(samples, window_seconds, now):
+        if course.resets_at > now:
+            continue
+        start = course.resets_at - window_seconds
+        step = window_seconds / COURSE_PARTS
+        full = [at for at, used in course.points if used >= FULL]
+        found.append(Summary(
+            start=start,
+            resets_at=course.resets_at,
+            course=tuple(
+                round(percent_at(course.points, start + step * index), 1)
+                for index in range(COURSE_PARTS + 1)),
+            peak=course.peak,
+            full_at=min(full, default=None),
+            seen_until=course.points[-1][0]))
+    return tuple(found)
+
+
+def week_parts(fives, samples, week_seconds, now):
+    """[(peak, percent of the week)] of the finished 5-hour windows that were nearly full.
+
+    `fives` are their summaries, `samples` those of the 7-day limit. A window in which the week
+    ended is left out.
+    """
+    full = [five for five in fives if five.peak >= NEARLY_FULL]
+    pairs = []
+    for week in courses(samples, week_seconds, now):
+        for five in full:
+            if five.start < week.points[0][0] or five.resets_at > week.resets_at:
+                continue
+            before = percent_at(week.points, five.start)
+            after = percent_at(week.points, five.resets_at)
+            pairs.append((five.peak, after - before))
+    return pairs
+
+
+def full_windows_left(week_percent_left, seconds_left, pairs):
+    """How many full 5-hour windows the rest of the week has room for; None if that is unknown.
+
+    `pairs` are those of `week_parts`; at least three must have moved the week. The median of their
+    percents of the week, each carried on to 100 % of the window, is what a full window takes.
+    There are no more windows than there is time for.
+    """
+    parts = sorted(
+        percent * 100 / peak
+        for peak, percent in pairs
+        if percent > 0)
+    if len(parts) < LEAST_FULL_WINDOWS:
+        return None
+    middle = len(parts) // 2
+    median = (parts[middle] + parts[-1 - middle]) / 2
+    left = min(week_percent_left / median, seconds_left / (5 * HOUR))
+    return max(0.0, left)
+
+
+class History(NamedTuple):
+    """What is known of the windows of one limit, the current one and the past."""
+    window: int                             # seconds
+    samples: tuple                          # (at, percent, resets_at) of the current window
+    past: Tuple[Summary, ...]               # oldest first
+    outlook: Outlook
+    full_left: Optional[float] = None       # full 5-hour windows that the week has room for
+
+
+class OutlookPoller(Poller):
+    """Makes the Outlook of each limit from the samples in the store.
+
+    Only new samples are read. In memory are those of current windows, and a Summary of each
+    finished one, which the store keeps for a year.
+    """
+    sources = ('outlook',)
+    modes = ('code',)
+    is_of_account = True
+
+    def __init__(self, setup):
+        super().__init__(setup, setup.place)
+        self.store = setup.store
+        self.seen = self.account = None     # the store's stamp, and whose samples it has
+        self.reckoned_at = 0.0
+        self.samples, self.past = {}, {}    # name -> list of samples, tuple of Summaries
+        self.windows = {}                   # name -> seconds
 
     def once(self):
-        import decimal
-        import gc
-        gc.set_threshold(50000)             # a report has many rows, and none of them cycles
-        decimal.getcontext().prec = 60      # of this thread: sums stay exact
-        stamp = file_stamp(config_path(self.env, '.credentials.json'))
-        if stamp != self.login_stamp:
-            self.login_stamp = stamp
-            self.tell('modes', modes_with_credentials(self.env, self.clock()))
-        if not self.find_key():
-            return WATCH_SECONDS
-        self.recall()
-        if self.is_nameless and self.clock() >= self.plan('console').free_at:
-            self.learn_names()
-            self.values, self.store_stamp = {}, None
-            self.recall()                   # once more, to reckon with the names
-        is_due = self.is_due('console', self.history)
-        self.report('console', is_due)
-        lease = self.claim('console') if is_due else None
-        if lease is not None:
-            self.poll(lease)
-        elif is_due:
-            return LEASE_LOOK
-        return min(WATCH_SECONDS, max(0, self.plan('console').next_at - self.clock()))
+        now = self.clock()
+        stamp = file_stamp(self.store.path)
+        account = account_key(self.setup.logins.identity(), self.env)
+        is_new = (stamp, account) != self.seen
+        if is_new or not 0 <= now - self.reckoned_at < MINUTE:
+            self.seen = stamp, account
+            _, failure = tried(self.reckon, account, now)
+            self.reckoned_at = now
+            if failure:
+                self.tell('outlook', Known({}, now, phase=PLANNED))
+        return WATCH_SECONDS
 
-    def find_key(self):
-        """Whether there is an Admin API key. Another one begins anew, a missing one is told."""
+    def ask_now(self, at, max_age=None):
+        self.reckoned_at = 0.0
+        super().ask_now(at, max_age)
+
+    def is_settled(self, snapshot):
+        """Whether the newest number is in it; else it is asked for."""
+        made_at, told_at = snapshot[self.place, 'outlook'].at, snapshot[self.place, 'usage'].at
+        if made_at is not None and made_at < (told_at or 0):
+            self.ask_now(told_at)
+        return made_at is not None and made_at >= (told_at or 0)
+
+    def reckon(self, account, now):
+        """Read what is new, and tell the History of each limit. SourceError of the store."""
+        if account != self.account:
+            self.account, self.samples, self.past = account, {}, {}
+            for name, bodies in self.store.windows(account, now).items():
+                self.past[name] = tuple(Summary(*json.loads(body)) for body in bodies)
+            if not self.past:
+                self.learn_from_others(account, now)
+        since = {}
+        for name, past in self.past.items():
+            since[name] = past[-1].resets_at - 1
+        for name, samples in self.samples.items():
+            if samples:
+                since[name] = samples[-1][0]
+        finished, histories = {}, {}
+        for name, (window, samples) in self.store.samples(account, since, now).items():
+            self.windows[name] = window
+            known = self.samples.setdefault(name, [])
+            known += samples
+            if window:
+                finished[name] = window, self.finish(name, window, now)
+        self.store_finished(account, finished, now)
+        for name, samples in self.samples.items():
+            window = self.windows.get(name)
+            if window and samples and samples[-1][2]:
+                histories[name] = self.history(name, window, now)
+        self.tell('outlook', Known(histories, now, phase=PLANNED))
+        self.store_outlooks(account, histories, now)
+
+    def learn_from_others(self, account, now):
+        """Begin with the past that other programs know, where the store has none."""
+        for read in PASTS:
+            for name, window, samples in read(now):
+                self.past[name] = summaries(samples, window, now)
+                self.store_finished(account, {name: (window, self.past[name])}, now)
+
+    def finish(self, name, window, now):
+        """Make summaries of the windows that have ended since, and let their samples go."""
+        samples = self.samples[name]
+        known = {int(summary.resets_at) for summary in self.past.get(name, ())}
+        found = [summary for summary in summaries(samples, window, now)
+                 if not known.intersection(range(int(summary.resets_at) - SAME_WINDOW,
+                                                 int(summary.resets_at) + SAME_WINDOW + 1))]
+        if found:
+            self.past[name] = self.past.get(name, ()) + tuple(found)
+        is_week = window > DAY
+        self.samples[name] = [sample for sample in samples
+                              if (sample[2] or now) > now
+                              or is_week and sample[0] > now - 5 * window]
+        return found
+
+    def store_finished(self, account, finished, now):
+        """Keep new summaries in the store: {name: (window, Summaries)}."""
+        rows = {}
+        for name, (window, found) in finished.items():
+            if found:
+                rows[name] = window, [(int(summary.resets_at), json.dumps(summary))
+                                      for summary in found]
+        if rows:
+            tried(self.store.keep_windows, account, rows, now)
+
+    def history(self, name, window, now):
+        """The History of one limit."""
+        past, samples = self.past.get(name, ()), without_repeats(self.samples[name])
+        resets_at = samples[-1][2]
+        found = outlook_from(samples, past, resets_at, window, now)
+        full_left = None
+        fives = self.past.get('five_hour')
+        if name == 'seven_day' and fives and resets_at > now:
+            pairs = week_parts(fives, samples, window, now)
+            full_left = full_windows_left(100 - samples[-1][1], resets_at - now, pairs)
+        own = tuple(sample for sample in samples if abs(sample[2] - resets_at) <= SAME_WINDOW)
+        return History(window, own, past, found, full_left)
+
+    def store_outlooks(self, account, histories, now):
+        """Leave the outlooks for the status line, which has no time to make them."""
+        told = {name: [history.samples[-1][2]] + list(history.outlook[:4])
+                for name, history in histories.items() if history.outlook.low is not None}
+        stored = tried(self.store.recall, account, '', now)[0]
+        before = stored.replies.get('outlook', (0.0, '')) if stored else (now, '')
+        if told and not 0 <= now - before[0] < OUTLOOK_STORED_SECONDS:
+            tried(self.store.add, (), {(account, 'outlook'): (now, json.dumps(told))},
+                  ('', ()), now)
+
+
+def history_of(snapshot, place, limit):
+    """The History of a Limit, if it is of the same window; else None."""
+    history = (snapshot[place, 'outlook'].value or {}).get(limit.id)
+    if not history or not limit.resets_at:
+        return None
+    if abs(history.samples[-1][2] - limit.resets_at) > SAME_WINDOW:
+        return None
+    return history
+
+
+def landing_words(outlook, resets_at, moment):
+    """Where a limit lands, in words: wordings, the longest first; none where it is silent."""
+    if outlook.low is None or outlook.low is not None and moment.left(resets_at) <= 0:
+        return ()
+    low, high = percent_shown(outlook.low), min(100, percent_shown(outlook.high))
+    if outlook.high < 100:
+        span = '%d%%' % high
+        if low != high:
+            span = '%d–%d%%' % (low, high)
+        return 'Lands at ' + span, 'Lands ' + span, '→' + span, '→%d%%' % high
+    begin = moment.clock(outlook.out_from)
+    if outlook.low < 100:
+        rate = ' · %.2g%%/h keeps you under' % outlook.rate
+        return ('May run out from ' + begin + rate, 'May run out from ' + begin,
+                'May run out ' + begin, '→100%')
+    end = moment.clock(outlook.out_until)
+    span = begin
+    if end != begin:
+        span = '%s–%s' % (begin, end)
+    early = countdown(max(0, resets_at - outlook.out_from))
+    return ('⚠ Runs out %s, %s before the reset' % (span, early), '⚠ Runs out ' + span,
+            '⚠ Runs out ' + begin, '⚠' + begin)
+
+
+def landing_role(outlook):
+    """The colour of a landing: that of the level at its high end."""
+    return level(min(outlook.high, 100))
+
+
+def landing_rows(scene, limit):
+    """Yield the row of where a limit lands, and how many full windows the week has room for."""
+    history = history_of(scene.snapshot, scene.place, limit)
+    if not history:
+        return
+    words = landing_words(history.outlook, limit.resets_at, scene.moment)
+    if words:
+        yield Row(OUTLOOK, *words, role=landing_role(history.outlook))
+    if history.full_left is not None and limit.used < 100:
+        count = int(history.full_left + 0.5)
+        yield Row(OUTLOOK, '≈ %d full 5-hour windows left in it' % count,
+                  '≈ %d windows left' % count, '≈ %d left' % count, role='soft')
+
+
+def landing_tail(scene, limit):
+    """A landing in a few cells: '→88%', or '⚠16:05' where it runs out; '' where it is silent."""
+    history = history_of(scene.snapshot, scene.place, limit)
+    if not history:
+        return ''
+    words = landing_words(history.outlook, limit.resets_at, scene.moment)
+    return words[-1] if words else ''
+
+
+def stored_tails(replies, moment):
+    """{id: landing in a few cells} of the outlooks that a monitor has stored of late."""
+    at, body = replies.get('outlook', (0.0, '{}'))
+    if not 0 <= moment.now - at < OUTLOOK_TAKEN_SECONDS:
+        return {}
+    tails = {}
+    for name, (resets_at, low, high, out_from, out_until) in json.loads(body).items():
+        outlook = Outlook(low, high, out_from, out_until, 0)
+        words = landing_words(outlook, resets_at, moment)
+        if words:
+            tails[name] = words[-1]
+    return tails
+
+
+def outlook_json(snapshot, place, limit, moment):
+    """The outlook of a limit as values of JSON; null where it is silent."""
+    history = history_of(snapshot, place, limit)
+    if not history or history.outlook.low is None:
+        return {'outlook': None}
+    found = history.outlook
+    return {'outlook': {
+        'low_percent': round(min(100.0, found.low), 1),
+        'high_percent': round(min(100.0, found.high), 1),
+        'runs_out_from': iso(found.out_from),
+        'runs_out_until': iso(found.out_until),
+        'sustainable_percent_per_hour': round(found.rate, 2),
+        'elapsed_percent': round(found.elapsed, 1),
+        'windows_seen': found.windows_seen,
+    }}
+
+
+def projected_percent(snapshot, place, limit):
+    """The high end of a limit's landing, in percent; None where it is silent."""
+    history = history_of(snapshot, place, limit)
+    return history.outlook.high if history else None
+
+
+def outlook_help(scene):
+    """Yield the sentences of the help about mark, range and picture."""
+    yield ('│ in a bar marks how much of its time has passed; "Lands at 71–88%" is where it will '
+           'be at its reset, 7 times in 10, after your own past windows.')
+    yield ('The picture: solid is the course so far, dots to the right the range, the diagonal an '
+           'even pace.')
+    for name, history in (scene.known('outlook').value or {}).items():
+        seen = history.outlook.windows_seen
+        if history.outlook.low is not None and seen < FEW_WINDOWS:
+            yield 'The landing of %s is from %d windows.' % (name.replace('_', ' '), seen)
+
+
+def outlook_metrics(snapshot, place, moment, mode):
+    """The samples of the landings for Prometheus."""
+    samples = []
+    if mode == 'code':
+        for limit in MODES[mode].limits(snapshot, place).limits:
+            history = history_of(snapshot, place, limit)
+            if history and history.outlook.low is not None:
+                for bound in ('low', 'high'):
+                    value = min(100.0, getattr(history.outlook, bound)) / 100
+                    samples.append(({'limit': limit.id, 'bound': bound}, value))
+    return {'limit_projected_ratio': samples}
+
+
+# The picture. Its dots are those of Braille: two columns of four in each cell, as bits.
+
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+AXIS_CELLS = 5                  # of the labels on the left
+PICTURE_WIDTH, PICTURE_HEIGHT = 24, 6       # a smaller panel has no picture
+CHART_MOST = 12                 # lines of a chart
+
+
+class Canvas:
+    """Dots on a grid of cells; each cell shows its layer of highest rank."""
+
+    def __init__(self, width, height):
+        self.width, self.height = width, height
+        self.cells = {}         # (x, y) -> {layer: bits}
+
+    def dot(self, x, y, layer):
+        """Set a dot; x counts half cells, y quarters of one from the top."""
+        if 0 <= x < 2 * self.width and 0 <= y < 4 * self.height:
+            cell = self.cells.setdefault((x // 2, y // 4), {})
+            cell[layer] = cell.get(layer, 0) | DOTS[x % 2][y % 4]
+
+    def lines(self, layers, is_ascii):
+        """The lines of the cells; `layers` are (name, role, ASCII character), highest first."""
+        lines = []
+        for y in range(self.height):
+            line = ()
+            for x in range(self.width):
+                span = Span(' ')
+                for name, role, plain in layers:
+                    bits = self.cells.get((x, y), {}).get(name)
+                    if bits:
+                        span = Span(plain if is_ascii else chr(0x2800 + bits), role)
+                        break
+                line += (span,)
+            lines.append(line)
+        return lines
+
+
+def draw_chart(history, limit, width, height, now, has_fan):
+    """The Canvas of a window: its course, the even pace, the range to come, now, and 100 %."""
+    canvas = Canvas(width, height)
+    start, columns, most = limit.resets_at - history.window, 2 * width, 4 * height - 1
+    points = current_points(history.samples, limit.resets_at, history.window, now)
+    used, outlook = points[-1][1], history.outlook
+
+    def row_of(percent):
+        return int(round((100 - max(0, min(percent, 100))) / 100 * most))
+    last = None
+    for x in range(columns):
+        part = (x + 0.5) / columns
+        at = start + part * history.window
+        if x % 2:
+            canvas.dot(x, 0, 'full')
+        if x % 4 == 0:
+            canvas.dot(x, row_of(100 * part), 'pace')
+        if at <= now:
+            y = row_of(percent_at(points, at))
+            first = y if last is None else last
+            for between in range(min(first, y), max(first, y) + 1):
+                canvas.dot(x, between, 'course')
+            last = y
+        elif has_fan and outlook.low is not None:
+            way = (at - now) / (limit.resets_at - now)
+            low = row_of(used + (outlook.low - used) * way)
+            high = row_of(used + (outlook.high - used) * way)
+            for y in range(high, low + 1):
+                if (x + y) % 2:
+                    canvas.dot(x, y, 'fan')
+    place = int((now - start) / history.window * columns)
+    for y in range(0, most + 1, 2):
+        canvas.dot(place, y, 'now')
+    return canvas
+
+
+def picture_rows(limit, scene):
+    """Yield the rows of the burn-up chart of a limit, as large as the panel allows.
+
+    Where it is small, the finished windows go first, then the labels, then the range.
+    """
+    history = history_of(scene.snapshot, scene.place, limit)
+    outlook, room, now = history.outlook, scene.height, scene.moment.now
+    words = landing_words(outlook, limit.resets_at, scene.moment) or ('No outlook yet',)
+    if scene.width < PICTURE_WIDTH or room < PICTURE_HEIGHT:
+        yield Row(LIST, *words)
+        return
+    has_peaks = room >= PICTURE_HEIGHT + 3 and bool(history.past)
+    has_labels = room >= PICTURE_HEIGHT + 2
+    axis = AXIS_CELLS if has_labels else 0
+    width = scene.width - axis
+    height = room - 1 - has_labels - has_peaks
+    height = max(PICTURE_HEIGHT - 1, min(height, CHART_MOST, width // 3))
+    canvas = draw_chart(history, limit, width, height, now, room > PICTURE_HEIGHT)
+    role = level(limit.used)
+    layers = (('course', role, '*'), ('now', 'strong', '|'),
+              ('fan', landing_role(outlook) if outlook.low is not None else 'dim', ':'),
+              ('pace', 'dim', '.'), ('full', 'dim', '-'))
+    labels = {0: '100%', height // 2: ' 50%', height - 1: '  0%'}
+    for y, line in enumerate(canvas.lines(layers, scene.ui.ascii)):
+        if axis:
+            line = (Span(labels.get(y, '').ljust(axis), 'dim'),) + line
+        yield Row(LIST, line)
+    if has_labels:
+        start, end = (scene.moment.clock(at) for at in
+                      (limit.resets_at - history.window, limit.resets_at))
+        gap = max(1, width - cells(start) - cells(end))
+        yield Row(LIST, ' ' * axis + start + ' ' * gap + end, role='dim')
+    if has_peaks:
+        yield Row(LIST, peaks_line(history.past, scene.width))
+    yield Row(LIST, *words, role=layers[2][1])
+
+
+def peaks_line(past, width):
+    """The line of the peaks of the last finished windows, a bar each; full ones are red."""
+    label = 'Past: '
+    line = (Span(label, 'dim'),)
+    for summary in past[-max(0, width - len(label)):]:
+        height = max(0, min(7, int(summary.peak * 8 / 100)))
+        line += (Span('▁▂▃▄▅▆▇█'[height], level(summary.peak)),)
+    return line
+
+
+def picture_panels(scene):
+    """Yield a Panel for each limit whose course is known."""
+    for index, limit in enumerate(MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits):
+        if history_of(scene.snapshot, scene.place, limit):
+            yield Panel(20 + index / 100, (scene.ui.mode,), limit.label,
+                        functools.partial(picture_rows, limit))
+
+
+def waited_seconds(past):
+    """How long one waited in all for the reset of windows that were full."""
+    return sum(summary.resets_at - summary.full_at for summary in past
+               if summary.full_at is not None)
+
+
+def history_rows(scene):
+    """Yield the rows of the last five weeks: a day each, with its windows and their peaks."""
+    histories = scene.known('outlook').value or {}
+    history = histories.get('five_hour')
+    if not history:
+        return
+    past = [summary for summary in history.past
+            if summary.resets_at > scene.moment.now - HISTORY_DAYS * DAY]
+    if not past:
+        return
+    full = [summary for summary in past if summary.full_at is not None]
+    words = '%d windows in %d days, %d full' % (len(past), HISTORY_DAYS, len(full))
+    waited = ', %s waited' % countdown(waited_seconds(full)) if full else ''
+    yield Row(LIST, words + waited, words, role='soft')
+    days = {}
+    for summary in past:
+        local = time.localtime(summary.start)
+        days.setdefault(local[:3], []).append(summary)
+    most = max(sum(summary.peak for summary in windows) for windows in days.values())
+    for day in sorted(days, reverse=True):
+        windows = days[day]
+        used = sum(summary.peak for summary in windows)
+        local = time.localtime(windows[0].start)
+        month = MONTHS[local.tm_mon - 1]
+        name = '%s %s %2d ' % (WEEKDAYS[local.tm_wday], month, local.tm_mday)
+        line = (Span(name),) + bar(min(99.9, 100 * used / max(most, 1)), HISTORY_BAR, 'target')
+        for summary in windows:
+            line += (Span(time.strftime('  %H:%M ', time.localtime(summary.start)), 'soft'),
+                     Span('%d%%' % percent_shown(summary.peak), level(summary.peak)))
+        yield Row(LIST, line)
+
+
+FEW_WINDOWS = 5                 # fewer past windows than this are told
+HISTORY_DAYS = 35
+HISTORY_BAR = 8                 # cells of the bar of a day
+OUTLOOK_STORED_SECONDS = 300    # how often the outlooks are stored for the status line ...
+OUTLOOK_TAKEN_SECONDS = 600     # ... and how old they may be there
+
+
+def demo_outlook(now):
+    """Yield the Reading of an invented past for the invented limits."""
+    histories = {}
+    for name, window, used in (('five_hour', 5 * HOUR, now / 3 % 101),
+                               ('seven_day', 7 * DAY, now / 40 % 101)):
+        resets_at = now + window - now % window
+        start = resets_at - window
+        step = (now - start) / 40
+        samples = tuple((start + step * index, used * (index / 40) ** 1.3, resets_at)
+                        for index in range(41))
+        past = []
+        for count in range(60, 0, -1):
+            end = start - (count - 1) * (window + window // 4)
+            peak = 20 + (count * 37) % 90
+            course = tuple(min(100.0, peak * (part / COURSE_PARTS) ** (0.6 + count % 5 / 4))
+                           for part in range(COURSE_PARTS + 1))
+            full_at = end - window / 6 if peak >= 100 else None
+            past.append(Summary(end - window, end, course, min(100.0, peak), full_at, end))
+        found = outlook_from(samples, tuple(past), resets_at, window, now)
+        histories[name] = History(window, samples, tuple(past), found,
+                                  6 if window > DAY else None)
+    yield Reading('', 'outlook', Known(histories, now, phase=PLANNED))
+
+
+def days_option(words):
+    """Return the days of --history. ArgumentTypeError unless it is a number above 0."""
+    if not words.isdigit() or not int(words):
+        raise argparse.ArgumentTypeError('must be a number of days')
+    return int(words)
+
+
+def show_history(options):
+    """Print the samples of the store as CSV or JSON; return the exit code. Nobody is asked."""
+    now, env = time.time(), os.environ
+    account = account_key(Logins(env).identity(), env)
+    found, failure = tried(Store(store_folder(env)).samples, account, {}, now)
+    if failure:
+        warn(STORE_TROUBLE[failure.code].format(failure.detail))
+        return 1
+    rows = []
+    for name, (_, samples) in found.items():
+        rows += [(at, name, used, resets_at) for at, used, resets_at in samples
+                 if at > now - options.history * DAY]
+    told = [{'time': iso(at), 'limit': name, 'used_percent': used, 'resets_at': iso(resets_at)}
+            for at, name, used, resets_at in sorted(rows, key=lambda row: row[:2])]
+    if options.output == 'json':
+        emit(json.dumps({'schema': 1, 'samples': told}, indent=2) + '\n', sys.stdout)
+    else:
+        lines = ['time,limit,used_percent,resets_at\n']
+        lines += ['%s,%s,%g,%s\n' % (row['time'], row['limit'], row['used_percent'],
+                                     row['resets_at'] or '') for row in told]
+        emit(''.join(lines), sys.stdout)
+    return 0
+
+
+POLLERS.append(OutlookPoller)
+PANEL_MAKERS.append(picture_panels)
+PANELS.append(Panel(25, ('code',), 'History', history_rows))
+LIMIT_PARTS.append(LimitPart(
+    rows=landing_rows,
+    json=outlook_json,
+    tail=landing_tail,
+    stored_tails=stored_tails,
+    projected=projected_percent))
+HELPS.append(outlook_help)
+DOCUMENTS.append(Document(
+    json=lambda snapshot, place, moment, mode: {},
+    metrics=outlook_metrics,
+    helps={'limit_projected_ratio': 'Where a rate limit will be at its reset; 1 is all of it.'},
+    has_numbers=lambda snapshot, place, mode: False))
+OPTIONS['--projected'] = {
+    'action': 'store_true',
+    'help': 'with --check: judge where a limit will land, the high end, instead of its use'}
+OPTIONS['--history'] = {
+    'type': days_option, 'metavar': 'DAYS', 'nargs': '?', 'const': HISTORY_DAYS,
+    'help': 'print the stored samples of so many days as CSV, or with --json as JSON, and end'}
+COMMANDS['history'] = show_history
+DEMOS.append(demo_outlook)
+
+
+# ---- Console -----------------------------------------------------------------------------------
+# What an organization's month has cost so far, by the Admin API. The month is kept in parts, each
+# a reply of its own: 'me', 'users', 'workspaces', 'bill 2026-11', 'day 2026-11-07'. A part is
+# asked for when its own rule says that it is old; all that is shown is reckoned from the parts.
+
+ADMIN_PATH = '/v1/organizations/'
+NAMES = ('me', 'users', 'workspaces')   # the parts that only tell names
+NAMES_SECONDS = HOUR            # between two looks for a name that is lacking
+# A Claude Code report lags by an hour. A day that ended longer ago than this no longer changes.
+DAY_FINAL = 2 * DAY
+WORKERS = 4                     # requests at a time
+FATAL = ('rate_limited', 'unauthorized')    # failures that hold for every request
+EXACT_DIGITS = 60               # more than a sum of cents has
+RANGE_LEAST = 10                # a weekly rate that differs by this part of it makes a range
+TOP_USERS = 10                  # rows of users; one more is for all others
+MARK = ' ⚠'                     # behind a sum that lacks something
+
+# What the failures are called where an Admin API key asks.
+ERRORS['console'] = {
+    'no_credentials': ('No Admin API key found.',
+                       'Set ANTHROPIC_ADMIN_API_KEY, or run `claude` to log in for Code mode.'),
+    'unauthorized': ('Admin API key refused: {}.',
+                     'Make one in the Console: Settings, Admin keys.'),
+    'forbidden_scope': ('Admin API key without access: {}.', ''),
+    'uncounted': ('amounts in {}.', ''),
+}
+# What is wrong with parts of the month; of several days it is told how many there are.
+PROBLEMS = {
+    'bill': 'Organization',
+    'day': '1 day is missing',
+    'uncounted': 'Not counted',
+}
+
+
+class Projection(NamedTuple):
+    """Where the cost of a month will end, in Decimals of cents; None where nobody can tell.
+
+    Where the last seven days give another end, both ends make a range.
+    """
+    rate: Any = None                # per hour, since the month began
+    projected: Any = None           # at this rate
+    low: Any = None
+    high: Any = None
+
+
+class Console(NamedTuple):
+    """The organization's month to date, by the UTC calendar. Amounts are exact, in cents.
+
+    Claude Code's costs are by user and model, the bill's by workspace; the two overlap, and
+    neither holds the other. Rows are (name, cents), the largest first.
+    """
+    organization: str               # its name, or ''
+    through: str                    # '2026-11-18', the day under way
+    you: str                        # your address; '' if it is not known
+    own: Any                        # your Claude Code cost, or None
+    total: Any                      # the bill, or None
+    projection: Projection          # of your cost, or else of the bill
+    by_day: tuple                   # (day, cents or None), yours or else the organization's
+    by_user: tuple
+    by_model: tuple
+    by_workspace: tuple
+    days_done: int                  # how many days are known and up to date
+    unknown: int                    # how many parts are not known, nor why
+    problems: tuple                 # (key of PROBLEMS, Failure) of each part that has one
+
+    @property
+    def days(self):
+        """How many days there are so far."""
+        return len(self.by_day)
+
+    @property
+    def partial(self):
+        """What stands behind a sum of the days: that it lacks some, or nothing."""
+        return ' (partial)' if self.days_done < self.days else ''
+
+    @property
+    def complete(self):
+        """Whether nothing of the month is missing: every day as it is now, and the bill."""
+        return self.days_done == self.days and self.total is not None and not self.problems
+
+
+def exact_decimal():
+    """The class Decimal, for sums in this thread, which are exact from now on.
+
+    Only the Console needs decimal; floats of dollars would be off by cents.
+    """
+    import decimal
+    decimal.getcontext().prec = EXACT_DIGITS
+    return decimal.Decimal
+
+
+def new_tables():
+    """Tables {table: {name: cents}} to add to. What is not there counts as 0.
+
+    The tables are by_user and by_model of a day, by_day and by_workspace of a bill, uncounted.
+    """
+    import collections
+    return collections.defaultdict(collections.Counter)
+
+
+def cents_in(amount):
+    """An amount of a reply, a number or a text of cents -> a Decimal; null is nothing.
+
+    SourceError bad_reply for all else: NaN, which is a float, and sums that nobody has.
+    """
+    decimal = exact_decimal()
+    cents = decimal('nan')
+    amount = amount or 0
+    if type(amount) in (decimal, int, str):
         try:
-            key = read_admin_key(self.env)
-        except SourceError as error:
-            self.reported.clear()
-            self.tell_change('console', None, error.failure)
+            cents = decimal(amount)
+        except ArithmeticError:
+            pass                        # a text that is no number
+    if not cents.is_finite() or cents.adjusted() >= 15:
+        raise SourceError('bad_reply', 'an amount is no number')
+    return cents
+
+
+def add_cost(tables, cost, **names):
+    """Add an {amount, currency} of a reply to tables, in each under the name that is given.
+
+    The service promises dollars; what else there is goes to the table 'uncounted' instead, by its
+    currency. SourceError bad_reply.
+    """
+    cost = mapping(cost, 'an amount')
+    cents = cents_in(cost.get('amount'))
+    currency = text(cost.get('currency')).upper()
+    if currency not in ('', 'USD'):
+        names = {'uncounted': currency}
+    for table, name in names.items():
+        tables[table][name] += cents
+
+
+def listed(rows):
+    """A list of objects in a reply, as it is; null among them is {}. SourceError bad_reply."""
+    if not isinstance(rows, list):
+        raise SourceError('bad_reply', 'data is no list')
+    return [mapping(row, 'a row') for row in rows]
+
+
+def rows_of(pages):
+    """Yield the rows of all pages of a report or a list. SourceError."""
+    for page in pages:
+        yield from listed(page.get('data'))
+
+
+def read_organization(pages):
+    """The pages of 'me', of which there is one -> the organization's name."""
+    for page in pages:
+        return text(page.get('name'))
+
+
+def read_users(pages):
+    """The pages of the users -> a list of their addresses, in lower case."""
+    return [text(row.get('email')).lower() for row in rows_of(pages)]
+
+
+def read_workspaces(pages):
+    """The pages of the workspaces -> a list of (id, name)."""
+    return [(text(row.get('id')), text(row.get('name'))) for row in rows_of(pages)]
+
+
+def read_bill(pages):
+    """The pages of a cost report -> tables of cents by day and by the id of the workspace.
+
+    A page has a bucket for each day, quiet ones too. Priority Tier is not in it.
+    """
+    tables = new_tables()
+    for bucket in rows_of(pages):
+        day = text(bucket.get('starting_at'))[:10]
+        for result in listed(bucket.get('results') or []):
+            workspace = text(result.get('workspace_id'))
+            add_cost(tables, result, by_day=day, by_workspace=workspace)
+    return tables
+
+
+def read_day(pages):
+    """The pages of a Claude Code report -> tables of cents by user and by model.
+
+    A user has several rows, by terminal and the like. An API key is a user too, but its name must
+    not look like an address.
+    """
+    tables = new_tables()
+    for row in rows_of(pages):
+        actor = mapping(row.get('actor'), 'actor')
+        key = text(actor.get('api_key_name'))
+        if '@' in key:
+            key = 'API key ' + key
+        user = text(actor.get('email_address')).lower() or key or text(actor.get('type'))
+        for model in listed(row.get('model_breakdown') or []):
+            name = text(model.get('model'))
+            add_cost(tables, model.get('estimated_cost'),
+                     by_user=user or 'unknown', by_model=name or 'unknown')
+    return tables
+
+
+# The kinds of parts: where they are, in pages as large as the service allows, and what makes of
+# the pages what is kept, as JSON. {0} is the part's day or month, {1} the day after now: the bill
+# has a bucket for each day and ends before it.
+KINDS = {
+    'me': (
+        'me',
+        read_organization),
+    'users': (
+        'users?limit=1000',
+        read_users),
+    'workspaces': (
+        'workspaces?limit=1000&include_archived=true',
+        read_workspaces),
+    'bill': (
+        'cost_report?starting_at={0}-01T00:00:00Z&ending_at={1}T00:00:00Z&bucket_width=1d'
+        '&group_by%5B%5D=workspace_id&limit=31',
+        read_bill),
+    'day': (
+        'usage_report/claude_code?starting_at={0}&limit=1000',
+        read_day),
+}
+
+
+def parse_part(document, at):
+    """What is kept of a part -> what it was made of: names, or tables of Decimals.
+
+    Only tables are objects in JSON.
+    """
+    if not isinstance(document, dict):
+        return document
+    decimal = exact_decimal()
+    tables = new_tables()
+    for table, sums in document.items():
+        tables[table].update({name: decimal(cents) for name, cents in sums.items()})
+    return tables
+
+
+def utc_day(at):
+    """'2026-11-18': the UTC day of a time."""
+    return time.strftime('%Y-%m-%d', time.gmtime(at))
+
+
+def month_of(at):
+    """(first second, last second + 1) of the UTC month of a time."""
+    import calendar
+    year, month, day = time.gmtime(at)[:3]
+    start = at // DAY * DAY - (day - 1) * DAY
+    return start, start + calendar.monthrange(year, month)[1] * DAY
+
+
+def bill_part(at):
+    """The name of the part that is the bill of a time's month."""
+    return 'bill ' + utc_day(at)[:7]
+
+
+def month_parts(at):
+    """The names of the parts of a time's month that tell costs: the bill, then each day."""
+    days = range(int(month_of(at)[0]), int(at) + 1, DAY)
+    return [bill_part(at)] + ['day ' + utc_day(day) for day in days]
+
+
+def is_final(part, at):
+    """Whether a part that came at a time can no longer change: it is a day, and ended long before.
+
+    Days are texts that sort by time.
+    """
+    return part.startswith('day ') and part[4:] <= utc_day(at - DAY - DAY_FINAL)
+
+
+def problems_of(attempt):
+    """{part: Failure} of the parts that failed in a poll, as its Attempt tells; it may be None.
+
+    Where a poll failed as a whole, what failed in the same way is told with that, and not here.
+    """
+    if not attempt:
+        return {}
+    told = json.loads(attempt.problems or '{}')
+    return {part: Failure(*failure) for part, failure in told.items()
+            if failure[0] != attempt.code}
+
+
+class Admin:
+    """The Admin API at an address, asked with one key. Each poll has its own.
+
+    `results` are those that `each` yields, put there by the threads that ask. Once it is `stopped`
+    these end, and what is not asked yet stays so.
+    """
+
+    def __init__(self, url, key):
+        self.api = Api(url)
+        self.key = key
+        self.headers = {
+            'anthropic-version': '2023-06-01',
+            'Accept': 'application/json',
+            'User-Agent': 'claude-usage/' + __version__,
+            'x-api-key': key,
+        }
+        self.gate = threading.Semaphore(WORKERS)
+        self.results = queue.Queue()
+        self.stopped = threading.Event()
+
+    def pages(self, part, now):
+        """Yield the pages of a part, each of which names the next. SourceError.
+
+        Reports name it by a token, lists by the last id. A name that came before is refused, for
+        it might be followed for ever.
+        """
+        from urllib.parse import quote
+        kind, _, when = part.partition(' ')
+        path = ADMIN_PATH + KINDS[kind][0].format(when, utc_day(now + DAY))
+        seen, more = set(), ''
+        while not self.stopped.is_set():
+            document = self.api.get(path + more, self.headers, self.key, exact_decimal())
+            page = mapping(document, 'a page')
+            self.results.put((part, None, None))
+            yield page
+            if not page.get('has_more'):
+                return
+            token = page.get('next_page') or page.get('last_id')
+            if not isinstance(token, str) or token in seen:
+                raise SourceError('bad_reply', 'a page does not name the next')
+            seen.add(token)
+            more = '&after_id='
+            if page.get('next_page'):
+                more = '&page='
+            more += quote(token, errors='replace')
+        raise SourceError('timeout')
+
+    def each(self, parts, now):
+        """Ask for parts, WORKERS at a time; yield (part, body, Failure) of each as it comes.
+
+        The body is the JSON to keep, None where it failed. For each page of a part that comes
+        before that, both are None.
+        """
+        for part in parts:
+            thread = threading.Thread(
+                target=self.read,
+                args=(part, now),
+                daemon=True)
+            thread.start()
+        missing = len(parts)
+        while missing:
+            # A worker that a bug has ended is silent: this thread must not wait for ever.
+            part, body, failure = self.results.get(timeout=2 * REQUEST_SECONDS)
+            if body is not None or failure:
+                missing -= 1
+            yield part, body, failure
+
+    def read(self, part, now):
+        """Ask for a part when it is its turn, and put what `each` yields of it into `results`."""
+        read = KINDS[part.split(' ')[0]][1]
+        body = None
+        with self.gate:
+            value, failure = tried(read, self.pages(part, now))
+        if not failure:
+            body = json.dumps(value, default=str)
+        self.results.put((part, body, failure))
+
+
+def who_am_i(user, identity, emails, login_name):
+    """One's address in lower case; '' if nothing tells it.
+
+    It is that of --user, else of the Account of Claude Code's login, else the only one among those
+    of the organization, else the only one whose local part is the login name. Never is it guessed
+    by similarity: it would be another one's cost.
+    """
+    email = user.strip()
+    if not email and identity:
+        email = identity.email
+    if len(emails) != 1:
+        emails = [each for each in emails if each.split('@')[0] == login_name.lower()]
+    if not email and len(emails) == 1:
+        email = emails[0]
+    return email.lower()
+
+
+def project(by_day, now):
+    """A month's cost by day, {part: cents} -> its Projection; empty in the first 24 hours.
+
+    By the rate since the month began, and by that of the last seven days, which are today and the
+    six before, once the month has them all. Where the rates differ, both ends make a range.
+    """
+    decimal = exact_decimal()
+    start, end = month_of(now)
+    if now - start < DAY:
+        return Projection()
+    so_far = sum(by_day.values())
+    left = decimal(end - now) / HOUR
+    rate = so_far * HOUR / decimal(now - start)
+    projected = so_far + rate * left
+    low = high = None
+
+    last = [by_day.get(part) for part in month_parts(now)[1:][-7:]]
+    if len(last) == 7 and None not in last:
+        weekly = sum(last) * HOUR / decimal(6 * DAY + now % DAY)
+        if abs(weekly - rate) * RANGE_LEAST > abs(rate):
+            low, high = sorted((projected, so_far + weekly * left))
+    return Projection(rate, projected, low, high)
+
+
+def summed(parts):
+    """The tables of several parts as one."""
+    tables = new_tables()
+    for part in parts:
+        for table, sums in part.items():
+            tables[table].update(sums)      # a Counter adds
+    return tables
+
+
+def ranked(sums, names):
+    """{key: cents} -> ((name, cents), ...), the largest first; of keys without a name the key.
+
+    Only the workspace that is always there has no key.
+    """
+    rows = [(names.get(key) or key or 'Default', cents) for key, cents in sums.items()]
+    return tuple(sorted(rows, key=lambda row: (-row[1], row[0])))
+
+
+def reckon_console(parts, problems, you, at):
+    """What is known of the parts of a month -> the Console as it was at a time.
+
+    `parts` are {part: names or tables}, `problems` {part: Failure} of those that failed last. A
+    part may have both: it is of an earlier poll then, and does not count as done. One that has
+    neither is still to come.
+    """
+    exact_decimal()
+    bill, *days = month_parts(at)
+    known = [part for part in days if part in parts]
+    unknown = set([bill] + days).difference(parts, problems)
+    tables = summed([parts[part] for part in [bill] + days if part in parts])
+    told = [(part.split(' ')[0], problems[part]) for part in [bill] + days if part in problems]
+    if tables['uncounted']:
+        currencies = ', '.join(sorted(tables['uncounted']))
+        told.append(('uncounted', Failure('uncounted', currencies)))
+
+    own = total = None
+    by_day, projection = {}, Projection()
+    if bill in parts:
+        total = sum(tables['by_day'].values())
+        by_day = {part: tables['by_day'][part[4:]] for part in days}
+    if you:
+        by_day = {part: parts[part]['by_user'][you] for part in known}
+    if you and known:
+        own = sum(by_day.values())
+    if by_day and not unknown:
+        projection = project(by_day, at)
+    workspaces = dict(parts.get('workspaces') or ())
+    return Console(
+        organization=parts.get('me') or '',
+        through=utc_day(at),
+        you=you,
+        own=own,
+        total=total,
+        projection=projection,
+        by_day=tuple((part[4:], by_day.get(part)) for part in days),
+        by_user=ranked(tables['by_user'], {}),
+        by_model=ranked(tables['by_model'], {}),
+        by_workspace=ranked(tables['by_workspace'], workspaces),
+        days_done=len(set(known).difference(problems)),
+        unknown=len(unknown),
+        problems=tuple(told))
+
+
+class ConsolePoller(Asker):
+    """Asks for the month. A poll is one Attempt, however many requests it takes.
+
+    Its parts may fail each for itself; the others are kept as they come, and the Attempt tells all
+    monitors which failed. What holds for all of them, a 429 above all, ends the poll.
+    """
+    sources = modes = ('console',)
+
+    def __init__(self, setup):
+        self.key = ''
+        self.reckoned = (), None        # what the last Console was made of, and it
+        seconds = setup.options.interval or CONSOLE_INTERVAL
+        super().__init__(setup, '', {'console': Rhythm(seconds, seconds)})
+
+    def look(self):
+        key = self.setup.logins.look(self.clock()).key
+        if isinstance(key, Failure):
+            self.tell('console', Known(failure=key, phase=PLANNED))
             return False
-        self.told.clear()
-        if not self.admin or self.admin.key != key:
-            self.admin = Admin(self.url, key)
-            self.forget()
+        if key != self.key:
+            self.tell('console', Known())       # what was told may be of another organization
+        self.key = key
+        account = fingerprint(key)
+        self.use_key(account, account)
         return True
 
-    def poll(self, lease):
-        """Load the month and tell it; what fails for all of it is told as its failure.
+    def report(self, source):
+        super().report(source)
+        # Outputs that are printed once tell it while they wait.
+        self.tell('progress', Known(loading_words(self.told[source])))
 
-        What ends a poll halfway leaves the numbers of the last whole one, and their time.
+    def known(self, part):
+        """What is known of a part: names or tables; None if nothing is."""
+        return self.parsed(part, parse_part)
+
+    def you(self, emails):
+        """One's own address, be it one of these; '' if nothing tells it."""
+        return who_am_i(self.setup.options.user, self.setup.logins.identity(), emails,
+                        login_name(self.env))
+
+    def value(self, source):
+        """(when it came, the Console) of this month; (0.0, None) before a report has come.
+
+        It is as old as the oldest of the parts that each poll asks for. It is reckoned again only
+        where a part is new, or something else that it is made of.
         """
-        value, problems, grave = None, {}, []
+        times = {part: self.reply_time(part) for part in month_parts(self.clock())
+                 if self.known(part) is not None}
+        if not times:
+            return 0.0, None
+        problems = problems_of(self.last_attempt(source))
+        changing = [at for part, at in times.items()
+                    if part not in problems and not is_final(part, at)]
+        at = min(changing or [max(times.values())])
+        for part in NAMES:
+            times[part] = self.reply_time(part)
+        you = self.you(self.known('users') or ())
+        made_of = times, problems, you
+        if made_of != self.reckoned[0]:
+            parts = {part: self.known(part) for part in times}
+            console = reckon_console(parts, problems, you, at)
+            self.reckoned = made_of, console
+        return at, self.reckoned[1]
+
+    def is_old_part(self, part, now):
+        """Whether a part is to be asked for in a poll.
+
+        The bill is, and each day until it is final. Names are asked for once, and then seldom,
+        while one is lacking: that of a workspace may be new. Who knows one's address needs no list
+        of the users.
+        """
+        known = self.known(part)
+        at = self.reply_time(part)
+        if part not in NAMES:
+            return known is None or not is_final(part, at)
+        if part == 'users' and self.you(()):
+            return False
+        if not at or now - at < NAMES_SECONDS:
+            return not at
+        if part == 'workspaces':
+            bill = self.known(bill_part(now)) or new_tables()
+            return bool(set(bill['by_workspace']) - set(dict(known or ())) - {''})
+        return not known
+
+    def request(self, source, attempt):
+        """Ask for the parts that are old, and keep each as it comes.
+
+        Of the days that the key could not read the last time, the newest is enough to see whether
+        it may now.
+        """
+        import gc
+        now = attempt.at
+        parts = list(NAMES) + month_parts(now)
+        parts = [part for part in parts if self.is_old_part(part, now)]
+        before = problems_of(self.last_attempt(source))
+        problems = {part: before[part] for part in parts if part in before}
+        refused = [part for part, failure in problems.items()
+                   if failure.code.startswith('forbidden')]
+        first = [part for part in parts if part not in refused[:-1]]
+        admin = Admin(self.setup.options.api_url, self.key)
+        gc.disable()        # a report has many rows and no cycles: it would look in vain
         try:
-            value = self.load(problems)
-            grave = [failure for failure in problems.values() if failure.code in CONSOLE_GRAVE]
-        except SourceError as error:
-            grave = [error.failure]
-        if grave and self.stored('console')[1]:
-            value = None
-        attempt = attempt_of('console', self.key()[1], self.clock(), next(iter(grave), None))
-        self.note(attempt, self.leases.get('console', lease), value,
-                  json.dumps(self.packed(problems)) if value else None)
-        self.report('console')
+            failure = self.load(admin.each(first, now), attempt, problems)
+            if refused and not failure and refused[-1] not in problems:
+                failure = self.load(admin.each(refused[:-1], now), attempt, problems)
+        finally:
+            gc.enable()
+            admin.stopped.set()
+        if not failure and set(parts).difference(NAMES).issubset(problems):
+            failure = problems[bill_part(now)]      # nothing came
+        return attempt.outcome(failure, problems=json.dumps(problems))
 
-    def packed(self, problems):
-        """What is known of the month, as a document of PackedMonth."""
-        return PackedMonth(
-            self.clock() + self.skew, self.skew, self.names if self.is_named else None,
-            {day: list(map(packed_table, tables)) for day, tables in self.days.items()
-             if day not in self.final},
-            self.costs and list(map(packed_table, self.costs)), problems)
+    def load(self, results, attempt, problems):
+        """Keep the parts that `Admin.each` yields; bring `problems` {part: Failure} up to date.
 
-    def take(self, source, at, body):
-        month = parse_stored(body, unpacked_month) if source == 'console' else None
-        if not month or utc_day(month.at)[:7] != utc_day(self.clock() + month.skew)[:7]:
-            return
-        self.skew = month.skew
-        self.begin_month(utc_day(month.at)[:7])
-        self.recall_days()
-        self.take_names(month.names)
-        self.days.update(month.days)
-        self.tried.update(month.days)
-        self.costs = month.costs
-        console = self.reckon(month.problems, month.at)
-        if not console.has_unknown_days or self.failure_of('console'):
-            self.values['console'] = at, console        # else its days got lost: to be asked anew
+        Return the Failure that ends the poll, for all further requests would end so: one that is
+        FATAL, or the last one of so many as are made at a time, if none brings a reply. Else None.
+        """
+        failed = 0
+        has_reply = False
+        for part, body, failure in results:
+            self.hear(attempt)
+            if body is not None:
+                has_reply = True
+                problems.pop(part, None)
+                self.keep(part, body, attempt.at)
+                self.report('console')
+            if not failure:
+                continue
+            failed += 1
+            if failure.code in FATAL or failed == WORKERS and not has_reply:
+                return failure
+            if part not in NAMES:
+                problems[part] = failure
+            elif part in self.replies or failure.code.startswith('forbidden'):
+                # The costs do without it: what is known serves for another while, or nothing.
+                body = self.replies.get(part, (0.0, 'null'))[1]
+                self.keep(part, body, attempt.at)
+        return None
 
-    def take_names(self, names):
-        """Take the Names that another monitor has asked for, if any. What they say of who one is
-        holds for its user only."""
-        if names and (not self.is_named or names.at > self.names.at):
-            is_mine = self.own_email() or names.login_name == login_name(self.env)
-            if is_mine or not self.is_named:
-                self.names, self.is_named = names, bool(is_mine)
-        self.names = self.names or Names()
-        self.is_nameless = not self.is_named and not self.asked_names
 
-    def begin_month(self, month):
-        """Forget the days of another month."""
-        if self.month != month:
-            self.month, self.days, self.final, self.costs = month, {}, set(), None
-            self.tried = set()
+def whole_cents(cents):
+    """Cents as a whole number, half a cent up, of a credit down; None stays None."""
+    if cents is None:
+        return None
+    cents = exact_decimal()(cents)
+    return int(cents.to_integral_value('ROUND_HALF_UP'))
 
-    def recall_days(self):
-        """Take the days of this month that were stored for good; those that the store has."""
-        stored = self.share(self.store.days, self.key()[0], self.month)[0] or {}
-        for day in set(stored) - self.final:
-            costs = parse_stored(stored[day], unpacked_day)
-            if costs:
-                self.days[day] = costs
-                self.final.add(day)
-        return set(stored)
 
-    def store_again(self, attempts):
-        place, is_lost = len(self.unsettled), super().store_again(attempts)
-        if is_lost and self.final:          # before the reply, which is nothing without them
-            self.unsettled.insert(place, (self.store.keep_days, self.key()[0],
-                                          self.packed_days(self.final)))
-        return is_lost
+def dollars(cents, plus=''):
+    """'$1,234.56' of cents of USD: '-$1.00' of a credit, else the sign `plus` before it."""
+    whole = whole_cents(cents)
+    sign = '-' if whole < 0 else plus
+    return sign + '$' + money(abs(whole), 2)
 
-    def load(self, problems):
-        """The Console now. The Failure of a part goes to `problems`; SourceError if all fails."""
-        if not self.is_named:
-            self.names = self.ask_names()
-        elif self.lacks_names():
-            self.renew_names()
-        now = self.clock() + self.skew
-        self.begin_month(utc_day(now)[:7])
-        self.recall_days()
-        todo = [day for day in days_of_month(now) if day not in self.final]
-        asked = todo[-1:] if self.refusal else todo     # enough to see whether the key may now
-        came, found = self.load_parts(asked, now)
-        if not came:
-            raise SourceError(*min(found.values(), key=lambda one: one.code not in CONSOLE_GRAVE))
-        if self.refusal and asked[0] in came:
-            self.refusal = None
-            return self.load(problems)
-        refused = [found[day] for day in asked if day in found
-                   and found[day].code.startswith('forbidden')]
-        if len(refused) == len(asked):
-            self.refusal = refused[0]
-        problems.update(found)
-        problems.update((day, self.refusal) for day in todo if day not in asked)
-        self.keep_days(came)
-        return self.reckon(problems, now)
 
-    def load_parts(self, days, now):
-        """Load the cost report and these days, and tell what has come while it is the first time.
-        (the parts that came, {part: Failure}), a day or '' for the cost report each."""
-        is_first, came, parts, problems = not self.tried.issuperset(days), set(), [''] + days, {}
-        for index, rows, failure in self.admin.each(month_reports(days, now)):
-            part = parts[index]
-            try:
-                self.add(part, rows, failure)
-                came.add(part)
-            except SourceError as error:
-                problems[part] = error.failure
-            if part and not (failure and failure.code in CONSOLE_GRAVE):
-                self.tried.add(part)
-            if is_first and came:
-                self.tell('console', self.reckon(problems, now))
-            self.hold()
-        self.learn_skew()
-        return came, problems
+def loading_words(known):
+    """How much of the month has come, while it is asked for.
 
-    def learn_skew(self):
-        """Take the service's clock from its last reply."""
-        self.skew = self.skew if self.admin.skew is None else self.admin.skew
+    '' where all of it has come before, or is known to be missing.
+    """
+    console = known.value
+    if known.phase != ASKING or not console or not console.unknown:
+        return ''
+    return 'Loading: day %d of %d' % (console.days_done, console.days)
 
-    def lacks_names(self):
-        """Whether there are costs of a workspace without a name; it may be new."""
-        ids = {name for name, _ in self.costs[1]} if self.costs else set()
-        is_long_ago = not 0 <= self.clock() - self.names.at < NAMES_SECONDS
-        return bool(ids - {''} - set(self.names.workspaces)) and is_long_ago
 
-    def hold(self):
-        """Renew the lease, where there is one and half of it is over."""
-        lease = self.leases.get('console')
-        if lease and lease - self.clock() < LEASE_SECONDS / 2:
-            longer = self.share(self.store.renew, 'console', self.key()[0], lease)[0]
-            self.leases['console'] = longer or lease
+def cost_rows(scene):
+    """The rows of what the month has cost so far."""
+    console = scene.known('console').value
+    if not console:
+        return
+    if console.organization:
+        yield Row(ORGANIZATION, scene.icon('🏢') + console.organization)
+        yield Row(GAP)
+    span = MONTHS[int(console.through[5:7]) - 1] + ' 1'
+    if console.days > 1:
+        span += '-%d' % console.days
+    yield Row(NOTE,
+              '═══ Month-to-Date (%s, UTC) ═══' % span,
+              'Month-to-Date (%s, UTC)' % span,
+              span + ', UTC',
+              role='strong')
+    yield from own_rows(console)
+    total, what, mark = 'waiting', '', ''
+    if console.total is not None:
+        total = dollars(console.total)
+        what = ' (API, all models)'
+        if 'bill' in dict(console.problems):
+            mark = MARK                 # it is of an earlier poll
+    elif console.problems:
+        total = 'not available'
+    yield Row(LIST,
+              'Organization: ' + total + what + mark,
+              'Organization: ' + total + mark,
+              'Org: ' + total + mark,
+              total + mark)
 
-    def keep_days(self, came):
-        """Keep the days among those that came which can no longer change; store them, and what
-        else the store lacks."""
-        now = self.clock() + self.skew
-        self.final.update(day for day in came - {''}
-                          if parse_time(day + 'T00:00Z') + DAY + DAY_FINAL <= now)
-        lacking = self.final - (self.recall_days() - came)
-        if lacking:
-            self.share(self.store.keep_days, self.key()[0], self.packed_days(lacking))
 
-    def packed_days(self, days):
-        """{day: body} of these days, as they are stored."""
-        return {day: json.dumps(list(map(packed_table, self.days[day]))) for day in days}
+def own_rows(console):
+    """The rows of one's own cost, or of why it is not told."""
+    if console.own is not None:
+        own = dollars(console.own) + console.partial
+        yield Row(LIST,
+                  'Your Claude Code Usage: ' + own,
+                  'You: ' + own,
+                  own,
+                  own.replace(' (partial)', MARK),
+                  role='strong')
+        yield Row(PERSON, '(%s)' % console.you, role='soft')
+    elif console.you:
+        yield Row(LIST,
+                  'Your Claude Code Usage: not available',
+                  'You: not available')
+    else:
+        yield Row(NOTE,
+                  'Your own cost: name yourself with --user EMAIL.',
+                  'Who are you? Start with --user EMAIL.',
+                  'Who? --user EMAIL')
 
-    def add(self, day, rows, failure):
-        """Note the rows of a day's report, or of the cost report where there is no day.
-        SourceError, also for the failure instead of rows."""
-        if failure:
-            raise SourceError(*failure)
-        if day:
-            self.days[day] = parse_claude_code(rows)
-        else:
-            self.costs = parse_cost_report(rows)
 
-    def reckon(self, problems, now):
-        """The Console of what has come so far."""
-        names = self.names
-        is_mine = names.login_name == login_name(self.env)
-        you = self.own_email() or (names.you if is_mine else '')
-        return reckon_console(names.organization, you, self.days, self.costs, names.workspaces,
-                              problems, now)
+def outlook_rows(scene):
+    """The rows of where the month will end, and of its days as a picture."""
+    console = scene.known('console').value
+    if not console:
+        return
+    values = [cents for _, cents in console.by_day]
+    known = [cents for cents in values if cents is not None]
+    if console.projection.rate is not None:
+        yield from projection_rows(console, sum(known))
+    elif console.days == 1:
+        yield Row(NOTE,
+                  'Projection: after the first 24 hours of the month',
+                  'Projection: after the first 24 hours',
+                  'Projection: after 24 hours',
+                  role='soft')
+    if known:
+        days = sparkline(values, max(1, max(known)))
+        yield Row(DECOR, 'Day by day: ' + days, days, role='target')
 
-    def learn_names(self):
-        """Ask for the names that the store did not tell; what fails of it, the next poll asks."""
+
+def projection_rows(console, so_far):
+    """The rows of a Projection: its end, the range of both rates, the rate.
+
+    `so_far` are the cents that there are now. What is shown adds up: it is rounded before.
+    """
+    rate, projected, low, high = console.projection
+    end = dollars(projected)
+    more = ' (%s)' % dollars(whole_cents(projected) - whole_cents(so_far), '+')
+    long, short = 'Organization projected', 'Org projected'
+    if console.you:
+        long = short = 'Projected'
+        more += console.partial
+    yield Row(STATE,
+              long + ' by end of month: ' + end + more,
+              long + ' by month end: ' + end + more,
+              short + ': ' + end + more,
+              short + ': ' + end,
+              '-> ' + end,
+              '')
+    if low is not None:
+        span = '%s to %s' % (dollars(low), dollars(high))
+        yield Row(NOTE,
+                  "Range with last week's rate: " + span,
+                  'Range: ' + span,
+                  span,
+                  '',
+                  role='soft')
+    daily = dollars(rate * 24) + '/day'
+    yield Row(NOTE,
+              'Rate: %s/hour (%s)' % (dollars(rate), daily),
+              'Rate: ' + daily,
+              daily,
+              '',
+              role='soft')
+
+
+def sparkline(values, most):
+    """A bar of eight heights for each value, the highest for `most`; None is unknown."""
+    bars = ''
+    for value in values:
+        height = 0
+        if value is not None:
+            height = 1 + max(0, int(value * 8 / most))
+        bars += '·▁▂▃▄▅▆▇██'[height]
+    return bars
+
+
+def state_rows(scene):
+    """The rows below the numbers: when they came, what is missing of them, and why."""
+    known = scene.known('console')
+    loading = loading_words(known)
+    if loading:
+        yield Row(UPDATED, loading, role='soft')
+    else:
+        yield updated_row(known, scene)
+    if known.value:
+        yield from problem_rows(known.value.problems, scene)
+    yield from store_rows(scene)
+    yield from alert_rows(known, scene)
+
+
+def problem_rows(problems, scene):
+    """The rows that say how much of the month is missing, and why; what is alike once.
+
+    The first one of each is worth more than when the numbers came.
+    """
+    for what, failure in dict.fromkeys(problems):
+        words = PROBLEMS[what]
+        count = problems.count((what, failure))
+        if count > 1:
+            words = '%d days are missing' % count
+        words += ': ' + message(failure, None, scene.moment, 'console')
+        rows = list(marked_rows(NOTE, words, scene))
+        rows[0].worth = STATE
+        yield from rows
+
+
+def breakdown_rows(scene):
+    """The rows of the second panel: the cost by user, by model and by workspace.
+
+    An amount is never cut, for it would be another one.
+    """
+    console = scene.known('console').value
+    if not console:
+        return []
+    tables = (
+        ('Claude Code by user' + console.partial, top(console.by_user)),
+        ('Claude Code by model' + console.partial, console.by_model),
+        ('By workspace', console.by_workspace))
+
+    rows = []
+    for title, costs in tables:
+        if costs:
+            rows.append(Row(GAP))
+            rows.append(Row(LIST, title, role='strong'))
+        for name, cents in costs:
+            amount = ' ' + dollars(cents)
+            name = fit((Span('  ' + name),), max(0, scene.width - cells(amount)))
+            rows.append(Row(LIST, name + (Span(amount),)))
+    return rows[1:]
+
+
+def top(rows):
+    """The first TOP_USERS rows, and one of the sum of all others."""
+    best = rows[:TOP_USERS]
+    others = rows[TOP_USERS:]
+    if not others:
+        return best
+    rest = sum(cents for _, cents in others)
+    return best + (('%d others' % len(others), rest),)
+
+
+def console_summary(scene):
+    """(the costs in one line, words) for screens of one or two rows.
+
+    Where both costs have no room, one's own is told, with as little else as need be.
+    """
+    known = scene.known('console')
+    console = known.value
+    costs = []
+    if console and console.own is not None:
+        costs.append('You ' + dollars(console.own) + console.partial)
+    if console and console.total is not None:
+        costs.append('Org ' + dollars(console.total))
+    line = ()
+    if costs:
+        wordings = '  '.join(costs), costs[0], costs[0][4:]
+        line = (Span(fitting(wordings, scene.width)),)
+    return line, loading_words(known)
+
+
+def console_json(snapshot, place, moment, mode):
+    """The Console as values of JSON, amounts as whole cents; None without one.
+
+    The keys are always the same; in Console mode its source is told as well.
+    """
+    known = snapshot['', 'console']
+    console = known.value
+    sources = {}
+    if mode == 'console':
+        sources['console'] = source_json(known, moment, 'console')
+    if not console:
+        return {'console': None, 'sources': sources}
+
+    you = None
+    if console.own is not None:
+        you = {
+            'email': console.you,
+            'cents': whole_cents(console.own),
+            'currency': 'USD',
+        }
+    end = console.projection
+    document = {
+        'organization': console.organization,
+        'month': console.through[:7],
+        'through': console.through,
+        'you': you,
+        'organization_cents': whole_cents(console.total),
+        'projected_cents': whole_cents(end.projected),
+        'projected_high_cents': whole_cents(end.high),
+        'rate_cents_per_hour': None if end.rate is None else round(float(end.rate), 4),
+        'by_day': [{'day': day, 'cents': whole_cents(cents)} for day, cents in console.by_day],
+    }
+    for key in ('by_user', 'by_model', 'by_workspace'):
+        document[key] = [{'name': name, 'currency': 'USD', 'cents': whole_cents(cents)}
+                         for name, cents in getattr(console, key)]
+    document['complete'] = console.complete
+    return {'console': document, 'sources': sources}
+
+
+def console_metrics(snapshot, place, moment, mode):
+    """The samples of the month's costs for Prometheus, in dollars."""
+    console = snapshot['', 'console'].value
+    if not console:
+        return {}
+    costs = {
+        'own': console.own,
+        'organization': console.total,
+        'projected': console.projection.projected,
+    }
+    return {'console_%s_cost' % name: [({'currency': 'USD'}, float(cents) / 100)]
+            for name, cents in costs.items() if cents is not None}
+
+
+def find_console(setup, snapshot, moment):
+    """The Findings about both places of an Admin API key, then about the API itself.
+
+    It is asked for the organization's name.
+    """
+    env = setup.env
+    document, broken = tried(login_in_file, env)
+    path = short_path(config_path(env, '.credentials.json'))
+    failures = {
+        'ANTHROPIC_ADMIN_API_KEY': tried(find_admin_key, None, env)[1],
+        path + ', adminApiKey': broken or tried(find_admin_key, document, {})[1],
+    }
+    for place, failure in failures.items():
+        words = 'set.'
+        if failure and failure.code == 'no_credentials':
+            words = 'not set; only Console mode needs it.'
+        elif failure:
+            words = message(failure, None, moment, 'console')
+        yield Finding(not failure, place, words)
+
+    failure = key = setup.logins.look(moment.now).key
+    if not isinstance(key, Failure):
+        admin = Admin(setup.options.api_url, key)
+        name, failure = tried(read_organization, admin.pages('me', moment.now))
+    if failure:
+        yield Finding(False, 'Console mode', message(failure, None, moment, 'console'))
+    else:
+        words = '%s answered in %.2f s.' % (name, admin.api.took)
+        yield Finding(True, 'Console mode', words)
+
+
+def demo_console(now):
+    """The Reading of an invented organization, whose days cost more and less.
+
+    Its parts are as they would be stored, in whole cents.
+    """
+    parts = {'me': 'Example Engines'}
+    total = 0
+    for part in month_parts(now)[1:]:
+        cents = 120 + int(part[-2:]) * 7919 % 350
+        total += cents
+        parts[part] = {
+            'by_user': {'ada@example.com': cents, 'ben@example.com': cents // 2},
+            'by_model': {'claude-opus': cents, 'claude-sonnet': cents // 2}}
+    parts[bill_part(now)] = {
+        'by_day': {utc_day(now): total * 49},
+        'by_workspace': {'Production': total * 40, '': total * 9}}
+    yield Reading('', 'console', Known(
+        value=reckon_console(parts, {}, 'ada@example.com', now),
+        at=now,
+        phase=PLANNED,
+        next_at=now + CONSOLE_INTERVAL,
+        free_at=now))
+
+
+CONSOLE_TITLE = 'Console Usage'
+MODES['console'] = Mode(
+    source='console',
+    needs='Admin API key',
+    title=CONSOLE_TITLE,
+    known=lambda snapshot, place: snapshot['', 'console'],
+    name=lambda snapshot, place: '',
+    summary=console_summary,
+    limits=lambda snapshot, place: Usage(()))
+POLLERS.append(ConsolePoller)
+PANELS += [
+    Panel(0, ('console',), CONSOLE_TITLE, cost_rows),
+    Panel(1, ('console',), CONSOLE_TITLE, outlook_rows),
+    Panel(9, ('console',), CONSOLE_TITLE, state_rows),
+    Panel(10, ('console',), 'Costs', breakdown_rows),
+]
+DOCUMENTS.append(Document(
+    json=console_json,
+    metrics=console_metrics,
+    helps={
+        'console_own_cost': 'Your Claude Code cost, month to date.',
+        'console_organization_cost': 'Cost of the organization, month to date, without Priority '
+                                     'Tier.',
+        'console_projected_cost': 'Where the cost will be at the end of the month: yours, or the '
+                                  "organization's where you are not known.",
+    },
+    has_numbers=lambda snapshot, place, mode: (
+        mode == 'console' and snapshot['', 'console'].value is not None)))
+OPTIONS['--user'] = {
+    'metavar': 'EMAIL',
+    'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
+    'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)',
+}
+FINDINGS.append(find_console)
+DEMOS.append(demo_console)
+
+
+# ---- Pace Maker --------------------------------------------------------------------------------
+# What Claude Pace Maker, where it is installed, knows and decides. Its files are read without a
+# trace; its decision is reckoned by its own rules, for its code is neither run nor imported.
+
+PACE_FOLDER = '~/.claude-pace-maker'
+PACE_FILES = ('config.json', 'state.json', 'usage.db', 'session_registry.db')
+PACE_SECONDS, PACE_ABSENT_SECONDS = 2, 60       # between two looks: where it is installed, or not
+PACE_SHOW_SECONDS = 5                   # its deviation moves by a tenth in 18 seconds
+WINDOW_STALE_SECONDS = 300              # a window whose reset passed longer ago is left out
+AGENT_ACTIONS = 3                       # of an agent the last so many are shown
+EVENT_MOST = 4000                       # characters of what a hook has to say
+READ_TRIES = 8                          # hooks open and close the files many times a second
+PAIR_CELLS, VALUE_CELLS = 19, 9         # of the labels of settings, and of their values at least
+
+# What config.json may hold and what Pace Maker takes where it does not. The engine knows the
+# first three too, but no hook hands it them.
+PACE_DEFAULTS = {
+    'base_delay': 5,
+    'max_delay': 350,
+    'threshold_percent': 0,
+    'safety_buffer_pct': 95.0,
+    'preload_hours': 12.0,
+    'five_hour_limit_enabled': True,
+    'weekly_limit_enabled': True,
+    'enabled': True,
+    'poll_interval': 300,
+    'tempo_enabled': True,
+    'tempo_mode': '',
+    'subagent_reminder_enabled': True,
+    'intent_validation_enabled': False,
+    'tdd_enabled': True,
+    'langfuse_enabled': False,
+    'danger_bash_enabled': True,
+    'cross_session_awareness_enabled': True,
+    'preferred_subagent_model': 'auto',
+    'hook_model': 'auto',
+    'log_level': 2,
+}
+# What its hooks hand to the engine.
+HOOK_KEYS = ('safety_buffer_pct', 'preload_hours', 'five_hour_limit_enabled',
+             'weekly_limit_enabled')
+OLD_TABLES = {'usage_snapshots', 'pacing_decisions', 'blockage_events'}     # all before 2.0
+OLD_POLL_INTERVAL = 60                  # before 2.0
+VOIDING_RELEASE = [2, 9, 1]             # from it on, two limiters that are off void a decision
+SWITCHED = {True: 'on', False: 'off'}
+TEMPOS = {'on': ('enabled', 'dim'), 'off': ('disabled', 'yellow'), 'auto': ('auto', '')}
+HOOK_SIGNS = {'->': 'competitive', '+': 'competitive', '*': 'random', '|': 'failover'}
+LOG_LEVELS = ('OFF', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
+BLOCKAGES = {
+    'intent_validation': 'Intent Validation',
+    'intent_validation_tdd': 'Intent TDD',
+    'intent_validation_cleancode': 'Clean Code',
+    'intent_validation_bug': 'Bug Detected',
+    'intent_validation_dangerbash': 'Danger Bash',
+    'intent_validation_deferred': 'IV Deferred',
+    'pacing_tempo': 'Pacing Tempo',
+    'pacing_quota': 'Pacing Quota',
+    'other': 'Other',
+}
+# The part of a window that a dollar uses, by tier, until Pace Maker has measured it.
+COEFFICIENTS = {
+    '5x': {'coefficient_5h': 0.0075, 'coefficient_7d': 0.0011},
+    '20x': {'coefficient_5h': 0.001875, 'coefficient_7d': 0.000275},
+}
+
+# What is read of its databases. Where a table or a column is missing, as in older releases, that
+# part is not shown. For SQLite a text is greater than any number, so `<= :now` leaves out what is
+# no time.
+TABLE_NAMES = ("SELECT name FROM sqlite_master WHERE type = 'table' "
+               "AND name NOT LIKE 'sqlite%'")
+API_CACHE = 'SELECT * FROM api_cache LIMIT 1'
+WHOLE_REPLY = ("SELECT ifnull(timestamp, 0) + 0.0 AS at, CAST(ifnull(raw_response, '') AS BLOB) "
+               'AS body FROM api_cache LIMIT 1')
+SNAPSHOTS = 'SELECT * FROM usage_snapshots ORDER BY timestamp DESC, rowid DESC LIMIT 1'
+BACKOFF = "SELECT backoff_until FROM backoff_state WHERE typeof(backoff_until) = 'real'"
+DECISION = (
+    'SELECT timestamp AS at, CASE WHEN should_throttle '
+    'THEN max(0, CAST(delay_seconds AS INTEGER)) ELSE 0 END AS delay '
+    'FROM pacing_decisions WHERE timestamp <= :now ORDER BY timestamp DESC, rowid DESC LIMIT 1')
+FALLBACK = (
+    "SELECT ifnull(tier, '') || '' AS tier, ifnull(entered_at, 0) + 0.0 AS entered, "
+    'ifnull(baseline_5h, 0) + 0.0 AS used_5h, ifnull(baseline_7d, 0) + 0.0 AS used_7d, '
+    'rollover_cost_5h + 0.0 AS spent_5h, rollover_cost_7d + 0.0 AS spent_7d, '
+    "resets_at_5h, resets_at_7d FROM fallback_state_v2 WHERE state = 'fallback'")
+CALIBRATED = (
+    'SELECT coefficient_5h + 0.0 AS coefficient_5h, coefficient_7d + 0.0 AS coefficient_7d '
+    'FROM calibrated_coefficients WHERE tier = :tier '
+    'AND coefficient_5h NOT NULL AND coefficient_7d NOT NULL')
+COSTS = 'SELECT total(cost_dollars) AS dollars FROM accumulated_costs WHERE timestamp >= :since'
+# What it does not decide by: of the last hour or day, activity of the last 10 seconds. `until` is
+# when the first row is no longer counted, although nothing is written.
+RECENT = {
+    'blockages':
+        "SELECT ifnull(category, '') || '' AS category, count(*) AS count, "
+        'min(timestamp) + 3600 AS until FROM blockage_events '
+        'WHERE timestamp > :hour AND timestamp <= :now GROUP BY category '
+        'ORDER BY count DESC, until',
+    'langfuse':
+        'SELECT total(sessions_count) AS sessions, total(traces_count) AS traces, '
+        'total(spans_count) AS spans, min(bucket_timestamp) + 86400 AS until '
+        'FROM langfuse_metrics WHERE bucket_timestamp > :day AND bucket_timestamp <= :now',
+    'secrets':
+        'SELECT total(secrets_masked_count) AS count, min(bucket_timestamp) + 86400 AS until '
+        'FROM secrets_metrics WHERE bucket_timestamp > :day AND bucket_timestamp <= :now',
+    # Each code once, in the colour that it had last.
+    'activity':
+        "SELECT max(timestamp) + 10 AS gone_at, substr(ifnull(event_code, '') || '', 1, 2) AS "
+        "code, CASE WHEN status IN ('green', 'red', 'blue', 'yellow') THEN status ELSE '' END AS "
+        'role FROM activity_events WHERE timestamp > :now - 10 AND timestamp <= :now '
+        'GROUP BY code ORDER BY min(timestamp)',
+    'events':
+        "SELECT timestamp AS at, ifnull(event_type, '') || ' ' || ifnull(project_name, '') "
+        "AS head, CAST(ifnull(feedback_text, '') AS BLOB) AS words FROM governance_events "
+        'WHERE timestamp > :hour AND timestamp <= :now ORDER BY timestamp DESC LIMIT 200',
+}
+# An agent is live for 20 minutes after it was seen, or a minute after it ended; it is busy for 3
+# minutes after it was seen.
+AGENTS = (
+    "SELECT agent_id, ifnull(workspace_root, '') || '' AS workspace, role = 'root' AS is_root, "
+    "ifnull(coalesce(nullif(subagent_type, ''), substr(agent_id, -8)), '') || '' AS name, "
+    'coalesce(ended_at + 60, last_seen + 1200) AS gone_at, '
+    'CASE WHEN ended_at IS NULL THEN last_seen + 180 ELSE 0 END AS quiet_at FROM agents '
+    'WHERE coalesce(ended_at + 60, last_seen + 1200) > :now '
+    'ORDER BY workspace, session_id, is_root DESC, rowid')
+# Pace Maker itself keeps three actions of each agent.
+TARGETED_ACTIONS = (
+    "SELECT agent_id, ifnull(tool_name, '') || '' AS tool, ifnull(target, '') || '' AS target "
+    'FROM agent_actions ORDER BY rowid DESC LIMIT 1000')
+
+
+class PaceWindow(NamedTuple):
+    """One of the two windows that are paced, and for a decision how much of it is used."""
+    id: str                     # of its Limit
+    name: str                   # in a decision
+    label: str
+    short: str                  # also the ending of the columns that are about it
+    seconds: int
+    switch: str                 # the setting that limits it
+    used: float = 0.0           # percent
+    resets_at: float = 0.0
+    target: float = 0.0         # percent that may be used by now
+
+    @property
+    def deviation(self):
+        """Percent points above the target."""
+        return self.used - self.target
+
+
+FIVE_HOUR = PaceWindow('five_hour', '5-hour', '5-Hour', '5h', 5 * HOUR, 'five_hour_limit_enabled')
+SEVEN_DAY = PaceWindow('seven_day', '7-day', '7-Day', '7d', 7 * DAY, 'weekly_limit_enabled')
+PACE_WINDOWS = (FIVE_HOUR, SEVEN_DAY)
+
+
+class PaceEvent(NamedTuple):
+    """A governance event; its head names its type, its project, and who reviewed."""
+    at: float
+    head: str
+    lines: list
+
+
+class PaceMaker(NamedTuple):
+    """What Pace Maker's files tell, nothing secret among it.
+
+    What is counted or listed are rows, as the queries of RECENT and AGENTS give them; None where
+    there is no such table.
+    """
+    config: dict                            # a value for each key of PACE_DEFAULTS
+    shown: list = []                        # keys of PACE_SETTINGS
+    usage: Optional[Usage] = None           # both windows, as it knows them
+    is_estimated: bool = False              # it is blocked, and adds what was spent since
+    decided: Optional[dict] = None          # its last decision, a row of DECISION
+    blocked_until: float = 0.0
+    tempo: str = 'auto'                     # a key of TEMPOS
+    version: str = ''
+    blockages: Optional[list] = None
+    langfuse: Optional[list] = None
+    secrets: Optional[list] = None
+    activity: Optional[list] = None
+    events: list = []                       # PaceEvents, newest first
+    agents: list = []                       # rows, each with its `actions`, newest first
+    problems: list = []                     # Failures: what of it is odd
+    holds_until: float = math.inf           # if no file changes
+
+
+READING = threading.Lock()      # closing a file drops the locks that this process has on it
+SIBLINGS = ('', '-wal', '-shm', '-journal')
+DEAD_WRITER = 'a hook died while it wrote, the next one mends it'
+
+
+def way_to_open(header, wal, shm):
+    """The URI parameters that read a SQLite file without a trace, by its header and the stamps of
+    its `-wal` and `-shm`, None where there is none.
+
+    Of the header's two format bytes 1 is a rollback journal, 2 is WAL. `mode=ro` alone would
+    create a `-shm` beside a WAL file; `immutable` reads one that is being written wrongly. A
+    `-wal` of 0 bytes holds nothing. SourceError malformed if it is no SQLite file, or what a dead
+    writer has left would have to be undone.
+    """
+    if not header:
+        raise SourceError('malformed', 'it is empty')
+    if header[:16] != b'SQLite format 3\0' or len(header) < 100:
+        raise SourceError('malformed', 'it is no database')
+    if header[18:20] != b'\2\2':
+        return 'mode=ro'
+    if wal and shm:
+        return 'mode=ro&readonly_shm=1'
+    if wal and wal[1]:
+        raise SourceError('malformed', DEAD_WRITER)
+    return 'mode=ro&immutable=1'
+
+
+def read_only(name, read, now):
+    """`read(connection, now)` on a database of Pace Maker's; None where there is none.
+
+    Nothing of it is changed, nothing left beside it. What may pass by itself is tried again.
+    SourceError locked or malformed.
+    """
+    path, words = pace_path(name), ''
+    if not os.path.lexists(path):
+        return None
+    sqlite3, path = load_sqlite3(), os.path.realpath(path)
+    for _ in range(READ_TRIES):
         try:
-            self.names = self.ask_names()
+            with READING:
+                return read_once(sqlite3, path, read, now)
         except SourceError as error:
-            self.note(attempt_of('console', self.key()[1], self.clock(), error.failure), 0.0,
-                      None, None)
+            words = error.failure.detail
+            break
+        except OSError as error:
+            words = error.strerror
+        except sqlite3.DatabaseError as error:
+            words = clean(str(error))
+            if 'locked' in words:           # has cost its time already
+                raise SourceError('locked', name + ': by its writer')
+            if 'readonly' in words:         # what is left of a transaction has to be undone
+                words = DEAD_WRITER
+    raise SourceError('malformed', '%s: %s' % (name, words))
 
-    def ask_names(self):
-        """The Names, as far as the key may read them; else what was known of them before."""
-        self.is_named, self.is_nameless, self.asked_names = True, False, True
-        old, self.email = self.names or Names(), self.read_email(may_ask=True)
-        organization, _, you, workspaces, _ = old
-        name = None if self.email else login_name(self.env)
-        me = self.allowed(self.admin.get, 'me')
-        if me is not None:
-            organization = text(mapping(me, 'organization').get('name'))
-        users = None if self.email else self.allowed(self.admin.pages, 'users', limit=PAGE_ROWS)
-        if users is not None or name != old.login_name:
-            you = who_am_i([text(row.get('email')) for row in users or ()], name or '')
-        rows = self.allowed(self.admin.pages, 'workspaces', limit=PAGE_ROWS,
-                            include_archived='true')
-        if rows is not None:
-            workspaces = {text(row.get('id')): text(row.get('name')) for row in rows}
-        self.learn_skew()
-        return Names(organization, name, you, workspaces, self.clock())
 
-    def renew_names(self):
-        """Look for names that are new. What fails of it, once known, stays as it was."""
-        try:
-            self.names = self.ask_names()
-        except SourceError as error:
-            if error.failure.code in CONSOLE_GRAVE:
-                raise
-        self.names, self.is_named = self.names._replace(at=self.clock()), True
+def read_once(sqlite3, path, read, now):
+    """One try of `read_only`; sqlite3.DatabaseError and OSError may pass by themselves."""
+    from urllib.parse import quote
+    with open(regular(path), 'rb') as file:
+        header = file.read(100)
+    stamps = [file_stamp(path + ending) for ending in SIBLINGS]
+    how = way_to_open(header, stamps[1], stamps[2])
+    uri = 'file:%s?%s' % (quote(os.fsencode(path)), how)
+    connection = sqlite3.connect(uri, uri=True, timeout=1, isolation_level=None)
+    connection.text_factory = clean_bytes
+    try:
+        found = read(connection, now)
+    finally:
+        connection.close()
+    if 'immutable' in how and stamps != [file_stamp(path + ending) for ending in SIBLINGS]:
+        raise sqlite3.OperationalError('it changed while it was read')
+    return found
 
-    def own_email(self):
-        """One's address by --user, else by Claude Code's login; '' if they do not tell it."""
-        if self.email is None:
-            self.email = self.read_email(may_ask=False)
-        return self.email
 
-    def read_email(self, may_ask):
-        """The same, anew; where nobody has it yet the service may be asked for the profile."""
-        return (self.user.strip() or self.login_email(may_ask)).lower()
+@functools.lru_cache(maxsize=8192)
+def clean_bytes(data):
+    """A text of a database, in bytes, as one that is safe on a terminal."""
+    return clean(data.decode('utf-8', 'replace'))
 
-    def allowed(self, read, path, **query):
-        """What `read` gives, None where the key may not or the reply is odd: the costs do
-        without it. SourceError for what holds for every request."""
-        try:
-            return read(path, **query)
-        except SourceError as error:
-            self.is_named = error.failure.code.startswith('forbidden') and self.is_named
-            if error.failure.code in CONSOLE_GRAVE + ('network', 'timeout', 'tls'):
-                raise
+
+def rows_in(connection, query, **parameters):
+    """The rows of a query as dicts; None where there is no such table, or it lacks a column."""
+    try:
+        cursor = connection.execute(query, parameters)
+    except load_sqlite3().OperationalError as error:
+        if 'no such' in str(error):
             return None
+        raise
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row)) for row in cursor.fetchall()]
 
-    def login_email(self, may_ask):
-        """The address of Claude Code's login: its profile's, else its identity's; or ''."""
-        identity = known_identity(self.env)
-        return self.profile_email(account_key(identity, self.env), may_ask) or (
-            identity.email if identity else '')
 
-    def profile_email(self, account, may_ask):
-        """The address in the profile of Claude Code's login, if that is stored or can be had."""
-        try:
-            token = read_login(self.env, self.clock()).token
-        except SourceError:
-            return ''
-        replies, attempts = self.share(self.store.recall, account, fingerprint(token))[0] or (
-            {}, ())
-        profile = 'profile' in replies and parse_stored(replies['profile'][1], parse_profile)
-        plan = next_poll(attempts, 'profile', fingerprint(token), PACES['profile'], self.clock())
-        if profile or not may_ask or plan.next_at > self.clock():
-            return profile.email if profile else ''
-        document = failure = None
-        try:
-            document = Api(self.url).get(PROFILE_PATH, oauth_headers(token), token)
-            profile = parse_profile(document)
-        except SourceError as error:
-            failure = error.failure
-        attempt = attempt_of('profile', fingerprint(token), self.clock(), failure)
-        if was_sent(attempt):
-            self.share(self.store.settle, account, attempt, 0.0,
-                       storable(document) if profile else None, ())
-        return profile.email if profile else ''
+def row_in(connection, query, **parameters):
+    """The first row of a query; {} where there is none."""
+    for row in rows_in(connection, query, **parameters) or ():
+        return row
+    return {}
+
+
+def pace_stamps(names):
+    """What changes when one of these files of Pace Maker's does, or its journal, which stands
+    beside the file itself, also where the name is a link to it."""
+    paths = [os.path.realpath(pace_path(name)) for name in names]
+    return [file_stamp(path + ending) for path in paths for ending in ('', '-wal')]
+
+
+def pace_path(name):
+    """Where Pace Maker has a file."""
+    return os.path.join(os.path.expanduser(PACE_FOLDER), name)
+
+
+def parse_pace_config(document):
+    """(the keys of PACE_DEFAULTS that config.json sets, Failures for those of no fit value).
+
+    SourceError malformed if it is no object.
+    """
+    if not isinstance(document, dict):
+        raise SourceError('malformed', 'config.json: no object')
+    config, problems = {}, []
+    for key, default in PACE_DEFAULTS.items():
+        value = document.get(key)
+        is_fit = type(value) is type(default)
+        if is_number(default):
+            is_fit = is_number(value) and value >= 0
+        if isinstance(value, str):
+            value = clean(value)
+        if is_fit:
+            config[key] = value
+        elif value is not None:
+            problems.append(Failure('malformed', 'config.json: %s is no fit value' % key))
+    return config, problems
+
+
+def tempo_of(config, state, tables):
+    """The key of TEMPOS: of the session that state.json is about, else as config.json has it."""
+    session, _ = tried(field, state, 'tempo_session_enabled')
+    if isinstance(session, bool):
+        return SWITCHED[session]
+    if config.get('tempo_mode') in TEMPOS:
+        return config['tempo_mode']
+    if 'tempo_enabled' in config:
+        return SWITCHED[config['tempo_enabled']]
+    if tables and 'pacing_decisions' not in tables:     # before 1.4
+        return 'on'
+    return 'auto'
+
+
+VERSION_FILES = ('.claude-plugin/plugin.json', 'src/pacemaker/__init__.py')
+VERSION = re.compile(r'version(?:"|__)\s*[:=]\s*["\']([\w.+-]+)')
+
+
+def installed_version():
+    """The version of the installed Pace Maker, as its source has it; '' if it is not known."""
+    source, _ = tried(read_json, pace_path('install_source'), '', str.strip)
+    for name in VERSION_FILES:
+        words, _ = tried(read_json, os.path.join(source or '', name), '', str)
+        found = VERSION.search(words or '')
+        if source and found:
+            return found.group(1)
+    return ''
+
+
+def reply_usage(row):
+    """The Usage in a row of usage_snapshots or api_cache, by its columns; None if it has not both
+    percents. SourceError bad_reply for an odd value."""
+    at, windows = number(row.get('timestamp'), 'timestamp'), {}
+    for window in PACE_WINDOWS:
+        used = row.get(window.id + '_util')
+        if used is None:
+            return None
+        windows[window.id] = {'utilization': used,
+                              'resets_at': row.get(window.id + '_resets_at')}
+    return PARSERS['usage'](windows, at or 0.0, 'Pace Maker')
+
+
+def read_estimate(connection, state, now):
+    """Pace Maker's own estimate of both windows while its access is blocked, as a Usage.
+
+    To what it knew when that began, `state`, it adds what was spent since, in dollars times the
+    part of a window that a dollar uses. A window that has ended since begins anew at its
+    boundary; `spent_...` is what was spent until Pace Maker itself saw that.
+    """
+    tier, limits = state['tier'], []
+    coefficients = COEFFICIENTS['20x' if '20x' in tier else '5x']
+    coefficients = dict(coefficients, **row_in(connection, CALIBRATED, tier=tier))
+    for window in PACE_WINDOWS:
+        since, used = state['entered'], state['used_' + window.short]
+        spent = state['spent_' + window.short]
+        resets_at = time_in(state['resets_at_' + window.short], 'resets_at')
+        if resets_at is not None and resets_at <= now:
+            boundary = resets_at + (now - resets_at) // window.seconds * window.seconds
+            since, resets_at = max(since, boundary), boundary + window.seconds
+            used = spent = 0
+        elif spent is not None:
+            used = 0
+        dollars = row_in(connection, COSTS, since=since).get('dollars', 0) - (spent or 0)
+        used += max(0, dollars) * coefficients['coefficient_' + window.short] * 100
+        limits.append(Limit(window.id, window.label, window.short, min(100, used), resets_at,
+                            window.seconds, at=state['entered'], via='Pace Maker'))
+    return Usage(tuple(limits), state['entered'])
+
+
+def read_usage(connection, now):
+    """The fields of a PaceMaker that are in usage.db, and the names of its `tables`."""
+    tables = {row['name'] for row in rows_in(connection, TABLE_NAMES)}
+    fields = {name: rows_in(connection, query, now=now, hour=now - HOUR, day=now - DAY)
+              for name, query in RECENT.items()}
+    ends = [row.get('until') for rows in fields.values() for row in rows or ()]
+    state = row_in(connection, FALLBACK)
+    if state:
+        usage = read_estimate(connection, state, now)
+        ends += [limit.resets_at for limit in usage.limits]     # there it begins anew
+    else:
+        usage = (reply_usage(row_in(connection, API_CACHE))
+                 or reply_usage(row_in(connection, SNAPSHOTS)))
+    fields.update(
+        usage=usage,
+        is_estimated=bool(state),
+        decided=row_in(connection, DECISION, now=now),
+        blocked_until=refused_until(connection),
+        tables=tables,
+        events=[parse_event(row) for row in fields['events'] or ()],
+        holds_until=min([end for end in ends if end], default=math.inf))
+    return fields
+
+
+def refused_until(connection):
+    """Until when the service refuses Pace Maker's requests; 0.0 if it does not."""
+    return row_in(connection, BACKOFF).get('backoff_until', 0.0)
+
+
+# Who reviewed: in brackets at the beginning or the end, or in a line of its own.
+REVIEWER = re.compile(r'\A\s*\[\w[^]\n]{0,40}\]\s|^\s*\[\w[^]\n]{0,40}\]\s*$'
+                      r'|\s\[\w[^]\n]{0,40}\]\s*\Z', re.MULTILINE)
+
+
+def parse_event(row):
+    """The PaceEvent in a row: its text line by line, without blank ones and decoration."""
+    head, words = row['head'], row['words'].decode('utf-8', 'replace')
+    if len(words) > EVENT_MOST:
+        words = words[:EVENT_MOST] + '…'
+    match = REVIEWER.search(words)
+    if match:
+        head += ' ' + clean(match.group())
+        words = words[:match.start()] + '\n' + words[match.end():]
+    lines = [clean(line, EVENT_MOST) for line in words.splitlines()]
+    return PaceEvent(row['at'], head, [line for line in lines if re.search(r'\w', line)])
+
+
+def read_agents(connection, now):
+    """The live agents in session_registry.db: rows, each with those of its last `actions`."""
+    agents, actions = rows_in(connection, AGENTS, now=now) or [], {}
+    for row in rows_in(connection, TARGETED_ACTIONS) or ():
+        actions.setdefault(row['agent_id'], []).append(row)
+    for agent in agents:
+        agent['actions'] = actions.get(agent['agent_id'], [])[:AGENT_ACTIONS]
+    return agents
+
+
+def read_pace_maker(now):
+    """The PaceMaker in the files.
+
+    SourceError locked or malformed if config.json or usage.db cannot be read; what is wrong with
+    the rest is among its problems.
+    """
+    config, problems = parse_pace_config(read_json(pace_path('config.json'), 'config.json'))
+    state, _ = tried(read_json, pace_path('state.json'), 'state.json')
+    fields = read_only('usage.db', read_usage, now) or {'tables': ()}
+    agents, failure = tried(read_only, 'session_registry.db', read_agents, now)
+    if failure:
+        problems.append(failure)
+    tables, version = fields.pop('tables'), installed_version()
+    is_old = tables and OLD_TABLES.issuperset(tables)
+    if is_old:
+        config.setdefault('poll_interval', OLD_POLL_INTERVAL)
+    pace = PaceMaker(
+        config=dict(PACE_DEFAULTS, **config),
+        shown=[key for key in PACE_SETTINGS if key in config or not is_old],
+        tempo=tempo_of(config, state, tables),
+        version=version,
+        agents=agents or [],
+        problems=problems,
+        **fields)
+    release = [int(digits) for digits in re.findall(r'\d+', version)[:3]]
+    if not any(pace.config[window.switch] for window in PACE_WINDOWS):
+        if release >= VOIDING_RELEASE or not release and not is_old:
+            pace = pace._replace(decided=None)
+    return pace
+
+
+Percent = Optional[float]
+
+
+class PacingDecision(NamedTuple):
+    """What Pace Maker decides. Percents 0..100 and beyond; a delay is per tool use."""
+    throttling: bool = False
+    delay_seconds: int = 0
+    window: Optional[str] = None            # the constrained one: '5-hour', '7-day' or None
+    deviation: float = 0.0                  # of that window: used - target, in percent points
+    five_hour_target: float = 0.0
+    seven_day_target: float = 0.0
+    stale: bool = False                     # a window's reset is long past: no longer counted
+    strategy: Optional[str] = None
+    algorithm: str = 'adaptive'             # or 'legacy'
+    safe_allowance: Percent = None
+    projected_unthrottled: Percent = None   # utilization at the reset, at this pace ...
+    projected_throttled: Percent = None     # ... and with the delay
+
+    @property
+    def target(self):
+        """Of the constrained window; of the 5-hour one where there is none."""
+        if self.window == '7-day':
+            return self.seven_day_target
+        return self.five_hour_target
+
+    @property
+    def is_over(self):
+        """Whether more than the safe allowance is used."""
+        return self.window is not None and self.deviation + self.target > self.safe_allowance
+
+
+def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_day_resets_at,
+                    config, now):
+    """The PacingDecision of Pace Maker's own engine, after its releases 1.0 to 2.34.
+
+    Percents and epoch seconds, None for a window that has not started; `config` is what the
+    engine is given of config.json. `tests/pacing-*.jsonl` are cases computed by the engine itself.
+    """
+    config = dict(PACE_DEFAULTS, **config)
+    decision, decide, target_of = PacingDecision(), adaptive_decision, adaptive_target
+    is_legacy = config.get('algorithm') == 'legacy' or config.get('use_adaptive') is False
+    if is_legacy:
+        decision = PacingDecision(strategy='legacy', algorithm='legacy')
+        decide, target_of = legacy_decision, legacy_target
+    paced = []
+    for window in (FIVE_HOUR._replace(used=five_hour_used, resets_at=five_hour_resets_at),
+                   SEVEN_DAY._replace(used=seven_day_used, resets_at=seven_day_resets_at)):
+        if window.resets_at is None:
+            continue
+        if now - window.resets_at > WINDOW_STALE_SECONDS and not is_legacy:
+            decision = decision._replace(stale=True)
+            continue
+        target = target_of(window, config, now)
+        decision = decision._replace(**{window.id + '_target': target})
+        if config[window.switch]:
+            paced.append(window._replace(target=target))
+    if not paced:
+        return decision
+    worst = max(paced, key=lambda window: window.deviation)     # of equals the 5-hour one
+    decision = decide(decision, worst, config, now)
+    return decision._replace(throttling=decision.delay_seconds > 0, window=worst.name,
+                             deviation=worst.deviation)
+
+
+def weekday_seconds(start, end):
+    """Seconds of Monday to Friday (UTC) from start to end, whole ones of each day."""
+    total, day, end = 0, start // DAY * DAY, max(start, end)
+    while day < end:
+        if (day // DAY + 3) % 7 < 5:        # the epoch began on a Thursday
+            total += int(min(end, day + DAY) - max(start, day))
+        day += DAY
+    return total
+
+
+def elapsed_percent(window, now):
+    """How much of a window has passed: by the clock, or for the 7-day one by its weekdays."""
+    start = window.resets_at - window.seconds
+    if window.id == 'five_hour':
+        return 100 * min(max(now - start, 0), window.seconds) / window.seconds
+    total = weekday_seconds(start, window.resets_at)
+    if not total:
+        return 0.0
+    return 100 * weekday_seconds(start, now) / total
+
+
+def adaptive_target(window, config, now):
+    """Percent that may be used by now: what has elapsed, with a preload at the start.
+
+    The 7-day window counts weekdays only, and its first `preload_hours` are given at once.
+    """
+    start, elapsed = window.resets_at - window.seconds, elapsed_percent(window, now)
+    if window.id == 'five_hour':
+        return 10.0 if elapsed <= 10 else elapsed
+    total, preload = weekday_seconds(start, window.resets_at), config['preload_hours']
+    if not total:
+        return 100.0
+    if preload > 0 and weekday_seconds(start, now) <= preload * HOUR:
+        return 100 * preload * HOUR / total
+    return elapsed
+
+
+def legacy_target(window, config, now):
+    """Percent that may be used by now: logarithmic for 5 hours, in proportion for 7 days."""
+    elapsed = min(max(1 - (window.resets_at - now) / window.seconds, 0), 1)
+    if window.id == 'five_hour':
+        return 100 * math.log(1 + elapsed * (math.e - 1))
+    return 100 * elapsed
+
+
+def legacy_decision(decision, window, config, now):
+    """The decision with a delay that grows with the deviation beyond the threshold."""
+    beyond = window.deviation - config['threshold_percent']
+    if beyond <= 0:
+        return decision
+    delay = max(config['base_delay'] * (1 + 2 * beyond), 5)
+    return decision._replace(delay_seconds=int(min(delay, config['max_delay'])))
+
+
+def adaptive_decision(decision, window, config, now):
+    """The decision with a delay, its strategy, and where the window will be at its reset.
+
+    The delay brings it to the safety buffer by then, or to half of what is left above that; on
+    weekends and at the reset it is the most. Below the safe allowance there is none.
+    """
+    used, buffer = window.used, config['safety_buffer_pct']
+    least, most = config['base_delay'], config['max_delay']
+    safe = window.target * buffer / 100
+    left = max(0, window.resets_at - now) / HOUR
+    is_weekend = (now // DAY + 3) % 7 >= 5
+    decision = decision._replace(strategy='none', safe_allowance=safe)
+    if used > safe and (is_weekend or left <= 0):
+        return decision._replace(delay_seconds=most, strategy='emergency',
+                                 projected_unthrottled=used, projected_throttled=used)
+    hours = elapsed_percent(window, now) / 100 * window.seconds / HOUR
+    burn = used / hours if hours else 0
+    unthrottled = used + burn * left
+    decision = decision._replace(projected_unthrottled=unthrottled,
+                                 projected_throttled=unthrottled)
+    if used <= safe:
+        return decision
+    wanted = (100 - used) / left * 0.5
+    if used < buffer:
+        wanted = (buffer - used) / left
+    decision = decision._replace(projected_throttled=used + wanted * left)
+    delay = delay_for(wanted / burn if burn else 1, left, least, most)
+    if delay <= least:
+        return decision
+    strategy = 'aggressive'
+    if delay >= most:
+        strategy = 'emergency'
+    elif used - safe < 5:
+        strategy = 'minimal'
+    elif used - safe < 20:
+        strategy = 'gradual'
+    return decision._replace(delay_seconds=delay, strategy=strategy)
+
+
+def delay_for(ratio, left, least, most):
+    """Seconds that slow the pace down to `ratio` of itself, with `left` hours to go."""
+    if ratio >= 0.95:
+        return least
+    if ratio <= 0:
+        return most
+    slowing = 20
+    if left < 1:
+        slowing = 60
+    elif left < 3:
+        slowing = 40
+    return min(max(int(least * (1 / ratio - 1) * slowing), least), most)
+
+
+class PaceState(NamedTuple):
+    """Pace Maker's state as it is shown."""
+    status: str                             # a key of PACE_WORDS
+    tempo: Optional[str] = None             # a key of TEMPOS
+    decision: Optional[PacingDecision] = None   # with the delay that its hooks apply
+    limits: tuple = ()                      # what is used of both windows, in the decision
+    estimated: Optional[bool] = None        # whether that is Pace Maker's own estimate
+
+
+# status -> (words, short words, role)
+PACE_WORDS = {
+    'throttling': ('⚠ THROTTLING', '⚠ THROTTLING', 'orange'),
+    'on_pace': ('✓ ON PACE', '✓ ON PACE', 'green'),
+    'undecided': ('No delay until its next poll', 'No delay yet', ''),
+    'inactive': ('INACTIVE', 'INACTIVE', 'dim'),
+    'error': ('ERROR', 'ERROR', 'alert'),
+    'no_data': ('No usage data yet', 'No usage data yet', 'soft'),
+}
+
+
+def newest_windows(pace, ours, now):
+    """The Limits of both windows: Pace Maker's, or ours where that is younger.
+
+    An estimate goes on counting after its time: a window of ours that has ended since tells less
+    than it. A whole report of ours tells all windows that have started.
+    """
+    told = {limit.id: limit for limit in ours.limits} if ours else {}
+    for limit in pace.usage.limits:
+        own = told.get(limit.id)
+        if not own and ours and ours.is_whole:
+            own = limit._replace(used=0.0, resets_at=None, at=ours.at)
+        if own and own.at > limit.at:
+            if not pace.is_estimated or (own.resets_at or now) >= now:
+                limit = own
+        yield limit
+
+
+def decision_in_force(pace, limits, now):
+    """The PacingDecision for the Limits of both windows, with the delay that the hooks apply.
+
+    They go on applying what Pace Maker has decided itself until its next poll; then they would
+    apply what is decided here. They hand the engine but HOOK_KEYS of config.json.
+    """
+    five_hour, seven_day = limits
+    decision = pacing_decision(five_hour.used, five_hour.resets_at, seven_day.used,
+                               seven_day.resets_at, {key: pace.config[key] for key in HOOK_KEYS},
+                               now)
+    decided = pace.decided
+    if not decided or now - decided['at'] >= pace.config['poll_interval']:
+        return decision
+    throttling = decided['delay'] > 0
+    if throttling != decision.throttling:
+        decision = decision._replace(strategy=None)
+    return decision._replace(throttling=throttling, delay_seconds=decided['delay'])
+
+
+def pace_state(snapshot, place, now):
+    """The PaceState; None where Pace Maker is not installed, or that is not known yet.
+
+    It is neither throttling nor on pace where more than the safe allowance is used but no delay
+    is decided on, nor where no window counts because its reset is long past.
+    """
+    pace, failure = snapshot['', 'pace_maker'].value, snapshot['', 'pace_maker'].failure
+    if failure:
+        return PaceState('error')
+    if not pace:
+        return None
+    if not pace.config['enabled']:
+        return PaceState('inactive', pace.tempo)
+    if not pace.usage:
+        return PaceState('no_data', pace.tempo)
+    limits = tuple(newest_windows(pace, snapshot[place, 'usage'].value, now))
+    decision = decision_in_force(pace, limits, now)
+    status = 'on_pace'
+    if decision.throttling:
+        status = 'throttling'
+    elif decision.is_over or decision.stale and not decision.window:
+        status = 'undecided'
+    is_estimated = pace.is_estimated and any(limit in pace.usage.limits for limit in limits)
+    return PaceState(status, pace.tempo, decision, limits, is_estimated)
+
+
+def pace_rows(scene):
+    """The rows of Pace Maker's state and why it is that; in compact form the first ones only."""
+    moment, known = scene.moment, scene.snapshot['', 'pace_maker']
+    # A state is shown for so many seconds, however often it is composed.
+    now = moment.now // PACE_SHOW_SECONDS * PACE_SHOW_SECONDS
+    state, pace = pace_state(scene.snapshot, scene.place, now), known.value
+    if not state:
+        return
+    moment.change_at(now + PACE_SHOW_SECONDS)
+    yield state_row(state, scene)
+    if known.failure:
+        yield from marked_rows(NOTE, message(known.failure, None, moment), scene)
+        return
+    if state.estimated:
+        percents = tuple(percent_shown(limit.used) for limit in state.limits)
+        yield Row(NOTE, 'Estimate: 5-Hour %d%%, 7-Day %d%%' % percents,
+                  'Est: 5h %d%% 7d %d%%' % percents)
+    if not moment.is_past(pace.blocked_until):
+        words = 'its next try ' + moment.clock(pace.blocked_until)
+        yield Row(NOTE, 'Blocked by the service, ' + words, 'Blocked, ' + words, words)
+    for problem in pace.problems:
+        yield from marked_rows(NOTE, message(problem, None, moment), scene)
+    if not scene.compact:
+        if state.decision:
+            yield from decision_rows(state, scene)
+        yield from limiter_rows(pace, scene)
+
+
+def state_row(state, scene):
+    """The Row of the state; in compact form the delay and the deviation stand behind it.
+
+    The label shrinks first, then the words, then the label goes.
+    """
+    words, short, role = PACE_WORDS[state.status]
+    decision, delay, deviation = state.decision or PacingDecision(), '', ''
+    if state.status == 'undecided' and not decision.window:
+        words, short, role = 'stale', 'stale', 'dim'
+    if state.estimated:
+        words, short = words + ' (estimated)', short + ' (est.)'
+    if scene.compact and decision.throttling:
+        delay = ' %ds' % decision.delay_seconds
+    if scene.compact and decision.window:
+        deviation = ' %+.1f%%' % decision.deviation
+        if decision.stale:
+            words, short = words + ' (stale)', short + ' (stale)'
+    wordings = (
+        (scene.icon('🎯') + 'Pace Maker: ', words + delay + deviation),
+        ('Pace: ', words + delay + deviation),
+        ('Pace: ', words + delay),
+        ('Pace: ', short + delay),
+        ('', short + delay),
+        ('', short))
+    return Row(STATE, *[(Span(label), Span(told, role)) for label, told in wordings])
+
+
+def decision_rows(state, scene):
+    """The rows of what is decided and why; where all windows are stale, that alone."""
+    decision = state.decision
+    has_windows = decision.window or not decision.stale
+    if has_windows:
+        label = (decision.window or '5-hour').title() + ' Target:'
+        columns = columns_for(scene.width, ('Target',))
+        yield Row(NOTE, bar_line((label, 'Target'), decision.target, columns, role='target'))
+    if decision.window:
+        budget = 'under budget'
+        if decision.deviation > 0:
+            budget = 'over budget'
+        elif decision.is_over:
+            budget = 'inside safety buffer'
+        words = '%+.1f%% (%s)' % (decision.deviation, budget)
+        yield Row(NOTE, 'Deviation: ' + words, words)
+    if has_windows or decision.throttling:
+        delay = words = 'none'
+        if decision.throttling:
+            delay = '%ds' % decision.delay_seconds
+            words = delay + ' per tool use'
+        yield Row(NOTE, scene.icon('⏱') + 'Next delay: ' + words, 'Delay: ' + delay)
+        words = decision.algorithm
+        if decision.strategy and decision.strategy != 'none':
+            words += '/' + decision.strategy
+        yield Row(DECOR, 'Algorithm: ' + words, words, role='soft')
+    for limit in state.limits:
+        if limit.resets_at is not None:
+            if scene.moment.is_past(limit.resets_at + WINDOW_STALE_SECONDS + 0.001):
+                yield Row(NOTE, limit.label + ' window is stale: its reset has passed.',
+                          limit.label + ' window: stale', role='yellow')
+
+
+def limiter_rows(pace, scene):
+    """The rows of the limiters that are switched off, of the tempo and of the latest activity."""
+    for window in PACE_WINDOWS:
+        if not pace.config[window.switch]:
+            yield Row(NOTE, window.label + ' Limiter: disabled', role='yellow')
+    word, role = TEMPOS[pace.tempo]
+    yield Row(DECOR, (Span('Tempo: '), Span(word, role)))
+    codes = [Span(' ' + row['code'], row['role']) for row in pace.activity or ()
+             if not scene.moment.is_past(row['gone_at'])]
+    if codes:
+        yield Row(NOTE, (Span('Activity:'),) + tuple(codes))
+
+
+# The settings that are shown, and their labels.
+PACE_SETTINGS = {
+    'subagent_reminder_enabled': 'Subagent reminder',
+    'intent_validation_enabled': 'Intent validation',
+    'tdd_enabled': 'TDD',
+    'langfuse_enabled': 'Langfuse',
+    'danger_bash_enabled': 'Danger bash',
+    'cross_session_awareness_enabled': 'Cross-session',
+    'preferred_subagent_model': 'Subagent model',
+    'hook_model': 'Hook model',
+    'log_level': 'Log level',
+}
+
+
+def setting_words(value):
+    """(wordings, role) of a setting: a switch, the number of a log level, or a model, of which an
+    expression of several is told by its sign too."""
+    if isinstance(value, bool):
+        return [SWITCHED[value]], '' if value else 'dim'
+    if is_number(value):
+        return [LOG_LEVELS[min(int(value), len(LOG_LEVELS) - 1)]], ''
+    kinds = [kind for sign, kind in HOOK_SIGNS.items() if sign in value]
+    return ['%s: %s' % (kind, value) for kind in kinds[:1]] + [value], ''
+
+
+def settings_rows(scene):
+    """The rows of the settings, then what was counted."""
+    def pair(label, wordings, role=''):
+        column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
+        start = fit((Span(label, 'soft'),), column) + (Span(' '),)
+        return Row(LIST, *[start + (Span(words, role),) for words in wordings])
+
+    pace = scene.snapshot['', 'pace_maker'].value
+    if not pace:
+        return
+    word, role = TEMPOS[pace.tempo]
+    yield pair('Tempo', [word], role)
+    for key in pace.shown:
+        wordings, role = setting_words(pace.config[key])
+        yield pair(PACE_SETTINGS[key], wordings, role)
+    if pace.version:
+        yield pair('Version', [pace.version])
+    if pace.blockages is not None:
+        yield Row(GAP)
+        total = sum(row['count'] for row in pace.blockages)
+        yield pair('Blockages (1h)', ['%d' % total], 'strong')
+        for row in pace.blockages:
+            name = BLOCKAGES.get(row['category'], row['category'])
+            yield pair('  %s' % name, ['%d' % row['count']])
+    for row in pace.langfuse or ():
+        yield Row(GAP)
+        yield pair('Langfuse (24h)', [
+            '%(sessions)d sessions, %(traces)d traces, %(spans)d spans' % row,
+            '%(sessions)d / %(traces)d / %(spans)d' % row])
+    for row in pace.secrets or ():
+        yield pair('Secrets (24h)', ['%d masked' % row['count']])
+
+
+def agent_rows(scene):
+    """The rows of the live agents: workspaces, the agents in them, their subagents."""
+    pace, moment, workspace = scene.snapshot['', 'pace_maker'].value, scene.moment, None
+    agents = [agent for agent in (pace.agents if pace else ())
+              if not moment.is_past(agent['gone_at'])]
+    names = [os.path.basename(path) for path in {agent['workspace'] for agent in agents}]
+    for agent in agents:
+        if agent['workspace'] != workspace:
+            workspace = agent['workspace']
+            name = os.path.basename(workspace)
+            if not name or names.count(name) > 1:
+                name = workspace
+            yield Row(LIST, '▸ ' + name, role='strong')
+        role = 'dim' if moment.is_past(agent['quiet_at']) else ''
+        lead = '  ' if agent['is_root'] else '    ↳ '
+        start = Span(lead + agent['name'] + '  ', role)
+        yield Row(LIST, *[(start, Span(words, role or 'soft'))
+                          for words in action_words(agent['actions'])])
+
+
+def action_words(actions):
+    """An agent's last actions: wordings, the first with all targets, each with one less."""
+    tools = [row['tool'] for row in actions]
+    for count in range(len(actions), -1, -1):
+        told = [target_words(row) for row in actions[:count]]
+        yield ', '.join(told + tools[count:])
+
+
+def target_words(row):
+    """An action with its target: 'Edit mill.py', 'Bash pytest -q'; a path by its last name."""
+    target = row['target'].strip('-')
+    if ' ' not in target:
+        target = os.path.basename(target)
+    return (row['tool'] + ' ' + target).strip()
+
+
+def governance_rows(scene):
+    """The rows of the governance events of the last hour, newest first."""
+    pace = scene.snapshot['', 'pace_maker'].value
+    for event in pace.events if pace else ():
+        if scene.moment.is_within(event.at, HOUR):
+            yield Row(LIST, time_of_day(event.at)[:5] + ' ' + event.head, role='strong')
+            for line in event.lines:
+                for words in wrap(line, max(1, scene.width - 2)):
+                    yield Row(LIST, '  ' + words)
 
 
 class PacePoller(Poller):
     """Claude Pace Maker's files; nothing is read again while none of them has changed."""
-    source = 'pace_maker'
-
-    def __init__(self, inbox, clock, folder):
-        super().__init__(inbox, clock)
-        self.folder = folder
-        self.stamps, self.expires_at = None, 0.0
-        self.errors = {}            # of each log: the bytes read, and (time,) of its errors
-        self.actions = []           # rows of the agents' last actions, newest first
+    sources = ('pace_maker',)
+    modes = ('code', 'console')
+    seen = None                 # the stamps of what was read ...
+    holds_until = 0.0           # ... and until when that holds
 
     def once(self):
-        now, stamps = self.clock(), self.file_stamps()
-        if not stamps[0]:
-            self.stamps = None
-            self.tell_change('pace_maker', None, None)
+        now, stamps, pace = self.clock(), pace_stamps(PACE_FILES), None
+        if not stamps[0]:               # without config.json it is not installed
+            self.seen = None
+            self.tell('pace_maker', Known(None, 0.0, None, PLANNED))
             return PACE_ABSENT_SECONDS
-        if stamps == self.stamps and now < self.expires_at:
-            return PACE_SECONDS
-        self.stamps = stamps if are_old(stamps, now) else None
-        try:
-            self.tell_change('pace_maker', self.read(now), None)
-        except SourceError as error:
-            self.stamps = None
-            code, detail, _ = error.failure
-            if code == 'bad_reply':
-                code, detail = 'malformed', 'usage.db: ' + detail
-            self.tell_change('pace_maker', None, Failure(code, detail))
+        if stamps != self.seen or now >= self.holds_until:
+            pace, failure = tried(read_pace_maker, now)
+            self.seen = None
+            if pace and are_old(stamps, now):
+                self.seen, self.holds_until = stamps, pace.holds_until
+            self.tell('pace_maker', Known(pace, 0.0, failure, PLANNED))
         return PACE_SECONDS
 
-    def file_stamps(self):
-        """What changes when a file does: the config's stamp first."""
-        config, usage, registry = (os.path.join(self.folder, name) for name in (
-            'config.json', 'usage.db', 'session_registry.db'))
-        return [file_stamp(config), *database_stamps(usage), *database_stamps(registry),
-                *map(file_stamp, pace_logs(self.folder, self.clock()))]
 
-    def read(self, now):
-        """The PaceMaker in the files now."""
-        document = read_json(os.path.join(self.folder, 'config.json'), 'config.json')
-        logs = pace_logs(self.folder, now)
-        for path in logs:
-            read_log_errors(path, self.errors)
-        errors = sum((self.errors.get(path, (0, ()))[1] for path in logs), ())
-        config = parse_pace_config(document)
-        tables, problems = read_pace_tables(self.folder, now,
-                                            self.actions[0]['id'] if self.actions else 0)
-        if 'agents' in tables and 'agent_actions' in tables:
-            self.actions = tables['agent_actions'] = latest_actions(
-                tables['agent_actions'], self.actions, tables['agents'])
-        pace = parse_pace_maker(
-            config, tables, errors if any(path in self.errors for path in logs) else None,
-            text(document.get('version')), problems, now)
-        self.expires_at = float('inf')
-        if pace.usage and pace.usage.estimated:     # the clock takes it on to the next window
-            self.expires_at = min(filter(None, (pace.usage.five_hour_resets_at,
-                                                pace.usage.seven_day_resets_at)),
-                                  default=self.expires_at)
-        return pace
+def read_reply(connection, now):
+    """(Usage in Pace Maker's last reply, until when the service refuses its requests or 0.0).
+
+    Of the whole reply where that can be understood, else of its columns; None without either.
+    """
+    row = row_in(connection, WHOLE_REPLY)
+    usage, failure = tried(lambda: PARSERS['usage'](parse_json(row.get('body', b'')), row['at'],
+                                               'Pace Maker'))
+    if failure:
+        usage, _ = tried(reply_usage, row_in(connection, API_CACHE))
+    return usage, min(refused_until(connection), now + BLOCK_MOST)
 
 
-# ---- 9. View -----------------------------------------------------------------------------------
-# Pure: from a Snapshot, a Ui, a size and the time to a Frame. Two laws hold at every size: a box
-# is exactly so many lines of so many cells, and the panels tile the screen. So the painter has
-# nothing to decide.
-
-class Ui(NamedTuple):
-    """What the person at the keyboard, or the command line, has chosen."""
-    origin: str = ''                    # where the numbers are from, if not from API_URL
-    mode: str = 'code'
-    modes: Tuple[str, ...] = ('code',)  # those there are credentials for
-    icons: bool = True
-    ascii: bool = False
-    interval: Optional[float] = None    # --interval, in seconds
-    hint: bool = True                   # the row of keys
-    help: bool = False
-    has_keys: bool = True               # of the panel being made: its title shows it
-    panel: int = 0                      # which one has the keys
-    scroll: int = 0                     # rows
-    notice: Tuple[str, ...] = ()        # the answer to a key, long and short, for a while ...
-    notice_until: float = 0.0           # ... until then
-    asked_at: Optional[float] = None    # when a refresh was asked for
-    exit_code: Optional[int] = None     # set: the program ends
+def read_pace_reply(env, replies, now):
+    """The feed of Pace Maker's last reply, a whole report, and of what it knows of a block."""
+    found, _ = tried(read_only, 'usage.db', read_reply, now)
+    return found or (None, 0.0)         # why it failed is told where Pace Maker is shown
 
 
-class Row(NamedTuple):
-    """A line of a panel and what it is worth where there is not room for all."""
-    worth: int
-    line: Tuple[Span, ...]
+PACE_KEYS = (
+    'installed', 'enabled', 'status', 'throttling', 'delay_seconds', 'window', 'target_percent',
+    'deviation_percent', 'algorithm', 'strategy', 'tempo', 'stale', 'estimated', 'at',
+    'five_hour_percent', 'seven_day_percent')
 
 
-class Frame(NamedTuple):
-    """A screen: `height` lines of `width` cells; how far its list can scroll, and its room."""
-    lines: list
-    overflow: int = 0
-    room: int = 0
+def pace_json(snapshot, place, moment, mode):
+    """Pace Maker's state as values of JSON; None for what is not known."""
+    state = pace_state(snapshot, place, moment.now)
+    document = dict.fromkeys(PACE_KEYS)
+    if snapshot['', 'pace_maker'].phase:
+        document['installed'] = state is not None
+    if state:
+        document.update(status=state.status, tempo=state.tempo)
+        if state.status != 'error':
+            document['enabled'] = state.status != 'inactive'
+    if state and state.decision:
+        decision, (five_hour, seven_day) = state.decision, state.limits
+        document.update(
+            throttling=decision.throttling,
+            delay_seconds=decision.delay_seconds,
+            window=decision.window,
+            target_percent=round(decision.target, 4),
+            deviation_percent=round(decision.deviation, 4),
+            algorithm=decision.algorithm,
+            strategy=decision.strategy,
+            stale=decision.stale,
+            estimated=state.estimated,
+            at=iso(max(five_hour.at, seven_day.at)),
+            five_hour_percent=round(five_hour.used, 4),
+            seven_day_percent=round(seven_day.used, 4))
+    return {'pace_maker': document}
 
 
-# The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
-# a list scrolls, an alert stays.
-BLANK, GAP, DECOR, ORGANIZATION, PERSON, NOTE, UPDATED, STATE, AGE, LIST, ALERT = range(11)
+def find_pace_maker(setup, snapshot, moment):
+    """The Finding about Pace Maker."""
+    failure, words = snapshot['', 'pace_maker'].failure, 'not installed, nor needed.'
+    state = pace_state(snapshot, setup.place, moment.now)
+    if failure:
+        words = message(failure, None, moment)
+    elif state:
+        words = PACE_WORDS[state.status][0].lstrip('⚠✓ ').lower() + '.'
+    yield Finding(bool(state) and not failure, 'Pace Maker', words)
+
+
+def demo_pace_maker(now):
+    """The Reading of an invented Pace Maker, which throttles above its target."""
+    agent = {'workspace': '/home/ada/engine', 'is_root': True, 'name': 'agent',
+             'gone_at': now + HOUR, 'quiet_at': now + HOUR,
+             'actions': [{'tool': 'Edit', 'target': 'mill.py'},
+                         {'tool': 'Bash', 'target': 'pytest -q'}]}
+    pace = PaceMaker(
+        config=dict(PACE_DEFAULTS, hook_model='sonnet+opus->haiku', langfuse_enabled=True),
+        shown=list(PACE_SETTINGS),
+        usage=PARSERS['usage']({
+            'five_hour': {'utilization': now / 3 % 101,
+                          'resets_at': now + 5 * HOUR - now % (5 * HOUR)},
+            'seven_day': {'utilization': now / 40 % 101}}, now, 'Pace Maker'),
+        version='2.34.2',
+        blockages=[{'category': 'pacing_quota', 'count': 2}],
+        langfuse=[{'sessions': 3, 'traces': 41, 'spans': 388}],
+        secrets=[{'count': 7}],
+        activity=[{'code': 'IV', 'role': 'green', 'gone_at': now + 10}],
+        events=[PaceEvent(now - 700, 'TD engine [RegEx]', [
+            'No failing test was seen before the change:',
+            '- write one first,',
+            '- then run it again.'])],
+        agents=[agent, dict(agent, is_root=False, name='test-runner')])
+    yield Reading('', 'pace_maker', Known(pace, 0.0, None, PLANNED))
+
+
+POLLERS.append(PacePoller)
+FEEDS.append(Feed(lambda env: pace_stamps(('usage.db',)), read_pace_reply))
+PANELS += [
+    Panel(5, ('code',), 'Claude Code Usage', pace_rows),
+    Panel(29, ('console',), 'Pace Maker', pace_rows),
+    Panel(30, PacePoller.modes, 'Pace Maker', settings_rows),
+    Panel(31, PacePoller.modes, 'Agents', agent_rows),
+    Panel(32, PacePoller.modes, 'Governance', governance_rows),
+]
+DOCUMENTS.append(Document(
+    json=pace_json,
+    metrics=lambda snapshot, place, moment, mode: {},
+    helps={},
+    has_numbers=lambda snapshot, place, mode: bool(
+        mode == 'code' and getattr(snapshot['', 'pace_maker'].value, 'usage', None))))
+FINDINGS.append(find_pace_maker)
+DEMOS.append(demo_pace_maker)
+
+
+# ---- View --------------------------------------------------------------------------------------
+# Pure: from a Snapshot, a Ui, a size and a Moment to a Frame. The panels tile the screen, so the
+# painter has nothing to decide. Until when the Frame holds, the Moment knows.
 
 HINT = ('Ctrl+C to stop · r refresh · ? help', 'r refresh · ? help', '? help')
 TAB_HINT = ('Ctrl+C to stop · Tab next · r refresh · ? help', 'Tab next · r refresh · ? help',
             'Tab next · ? help', '? help')
 HELP_HINT = ('Ctrl+C to stop · Esc close · ↑ ↓ scroll', 'Esc close · ↑ ↓ scroll', 'Esc close')
-PLAIN_ICONS = {'⚠': '! '}               # without icons, where a blank would hide a meaning
-LABEL_CELLS, PERCENT_CELLS = 15, 5
-SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
-TAIL_CELLS = 7                          # of a short countdown behind the percent
-BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
-BOX_WIDTH, BOX_HEIGHT, ICONS_WIDTH = 16, 5, 28      # smaller screens have none
-PAIR_CELLS, VALUE_CELLS = 19, 9         # of the labels of settings, and of their values at least
-WIDE = 94                               # from here on panels stand side by side
-
-
-def bar(used, width):
-    """The spans of a bar of `width` cells in eighths of a cell; full only from 100 percent on."""
-    eighths = int(width * 8 * min(max(used, 0), 100) / 100 + 0.5)
-    if used < 100:
-        eighths = max(0, min(eighths, width * 8 - 1))
-    full, part = divmod(eighths, 8)
-    filled = '█' * full + ' ▏▎▍▌▋▊▉'[part] * bool(part)
-    return Span(filled, level(used)), Span('░' * (width - len(filled)), 'dim')
-
-
-def box(title, rows, width, height, scroll=0, role='title', is_framed=None):
-    """A Frame of exactly `height` lines of `width` cells: as many rows as fit, in a border.
-
-    What scrolls out of it is counted in the border, or beside the rows where there is none.
-    """
-    inner, room = (width - 4, height - 2) if is_framed else inside(width, height)
-    lines, above, below = squeeze(rows, room, scroll)
-    lines = [fit(line, inner) for line in lines + [()] * (room - len(lines))]
-    if room < height:
-        left, right = Span('│ ', 'border'), Span(' │', 'border')
-        lines = [edge('┌', Span(title, role), above, '↑', '┐', width),
-                 *((left, *line, right) for line in lines),
-                 edge('└', Span(''), below, '↓', '┘', width)]
-    elif inner < width:
-        marks = ['↑%d' % above if above else ''] + [''] * (room - 1)
-        marks[-1] = '↓%d' % below if below else marks[-1]
-        lines = [line + fit((Span(' ' + mark, 'dim'),), width - inner)
-                 for line, mark in zip(lines, marks)]
-    return Frame(lines, above + below, room)
-
-
-def inside(width, height):
-    """(width, height) of what a box holds; too low or narrow a box has no border."""
-    if width < BOX_WIDTH:
-        return width, height
-    return width - 4, height - 2 if height >= BOX_HEIGHT else height
-
-
-def edge(left, title, hidden, arrow, right, width):
-    """A border line of `width` cells with a title, and how many rows are hidden behind it."""
-    told = '%s %d more' % (arrow, hidden) if hidden else ''
-    told_cells = cells(told) + 3 if told else 0
-    middle = shorten(title.text, max(0, width - 4 - told_cells))
-    line = (Span(left, 'border'),)
-    if middle:
-        line += (Span(' %s ' % middle, title.role),)
-    line += (Span('─' * (width - 1 - width_of(line) - told_cells), 'border'),)
-    if told:
-        line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
-    return line + (Span(right, 'border'),)
-
-
-def afford(rows, room):
-    """The rows that are worth one of `room` lines: those of least worth go, the lowest first."""
-    rows = list(rows)
-    while len(rows) > room:
-        least = min(row.worth for row in rows)
-        if least >= LIST:
-            break
-        if least in (BLANK, GAP):           # all of them, or it would look lopsided
-            rows = [row for row in rows if row.worth != least]
-        else:
-            rows.pop(max(index for index, row in enumerate(rows) if row.worth == least))
-    return rows
-
-
-def squeeze(rows, room, scroll):
-    """(lines, hidden above, hidden below): of a list that is too long a window of it."""
-    rows = afford(rows, room)
-    if len(rows) <= room:
-        return [row.line for row in rows], 0, 0
-    listed = [row.line for row in rows if row.worth == LIST]
-    alerts = [row.line for row in rows if row.worth == ALERT]
-    most = max(1, room - len(listed))
-    if len(alerts) > most:
-        alerts = alerts[:most - 1] + [alerts[most - 1] + (Span(' …', 'alert'),)]
-    shown = min(max(0, room - len(alerts)), len(listed))
-    start = min(scroll, len(listed) - shown)
-    return listed[start:start + shown] + alerts, start, len(listed) - shown - start
-
-
-def icon(ui, glyph):
-    """A glyph and the blank behind it; a plain sign, or nothing, where there are no icons."""
-    return glyph + ' ' if ui.icons else PLAIN_ICONS.get(glyph, '')
-
-
-def account_rows(account, ui):
-    """The rows of who is logged in: name and address, organization and badges, tier."""
-    who = '%s (%s)' % (account.name, account.email) if account.name and account.email else (
-        account.name or account.email)
-    badges = tuple(Span('  ' * bool(index or account.organization) + badge, 'badge')
-                   for index, badge in enumerate(account.badges))
-    if who:
-        yield Row(PERSON, (Span(icon(ui, '👤')), Span(who, 'strong')))
-    if account.organization or badges:
-        yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + account.organization),) + badges)
-    if account.tier:
-        yield Row(DECOR, (Span(icon(ui, '⚡') + 'Tier: ' + account.tier),))
-
-
-class Columns(NamedTuple):
-    """How a row with a bar divides its width, in cells; 0 leaves a column out."""
-    label: int          # with the blank behind it, if there is one
-    gap: int
-    bar: int
-    tail: int
-
-
-def columns_for(inner, shorts, compact):
-    """The Columns of a panel: bars shrink first, then labels, then the bars go."""
-    tail = TAIL_CELLS if compact else 0
-    spare = SPARE_CELLS if inner >= SPARE_FROM and not compact else 0
-    width = inner - LABEL_CELLS - PERCENT_CELLS - tail - spare
-    if width >= BAR_WANTED:
-        return Columns(LABEL_CELLS, 1, width, tail)
-    gap = int(inner >= 12)
-    label = min(max(map(cells, shorts), default=0), 7) + gap
-    label = max(0, min(label, inner - PERCENT_CELLS))
-    width = inner - label - PERCENT_CELLS - tail
-    return Columns(label, gap, width if width >= BAR_LEAST else 0, tail if width >= 0 else 0)
-
-
-def bar_row(label, short, used, columns, tail='', role=None):
-    """The line of a label, its bar and its percent, in the colour of its level or in `role`."""
-    filled, rest = bar(used, columns.bar)
-    role = role or filled.role
-    if columns.label == LABEL_CELLS:
-        name = label.replace('7-Day ', '')
-        variants = (label + ' Usage:', label + ':', name + ':', name)
-        label = label if label.endswith(':') else fitting(variants, LABEL_CELLS - 1)
-    else:
-        label = short
-    percent = '%d%%' % percent_shown(used)
-    percent = percent.rjust(PERCENT_CELLS) if columns.label else percent
-    label = fit((Span(label),), max(0, columns.label - columns.gap))
-    return (label + (Span(' ' * columns.gap), filled._replace(role=role), rest)
-            + (Span(percent, role), Span(tail.rjust(columns.tail) if columns.tail else '')))
-
-
-def limit_rows(limit, ui, columns, inner, compact, now):
-    """The rows of one limit: its bar and its reset, which the compact form has in one."""
-    yield Row(LIST, bar_row(limit.label, limit.short, limit.used, columns,
-                            short_left(limit, now)))
-    if not compact:
-        mark = icon(ui, '⏰')
-        words = fitting(reset_words(limit, now), inner - cells(mark))
-        yield Row(LIST, (Span(mark + words, 'soft'),))
-
-
-def reset_words(limit, now):
-    """When a limit resets: variants, the longest first."""
-    left = (limit.resets_at or 0) - now
-    if limit.resets_at is None:
-        return 'Window not started', 'not started'
-    if left <= 0:
-        return 'Reset due',
-    long = '%s (%s)' % (countdown(left), clock_text(limit.resets_at, now))
-    return 'Resets in: ' + long, long, countdown(left)
-
-
-def spend_rows(spend, columns, inner):
-    """The rows of the extra usage: with a cap as a bar, else as an amount."""
-    amount = '%s %s' % (spend.currency, money(spend.used, spend.digits))
-    if spend.limit is None:
-        words = ('Extra Usage:   %s, no limit' % amount, 'Extra %s, no limit' % amount,
-                 'Extra ' + amount, amount)
-        yield Row(LIST, (Span(fitting(words, inner)),))
-        return
-    amount += ' of ' + money(spend.limit, spend.digits)
-    yield Row(LIST, bar_row('Extra', 'Extra', spend.percent, columns))
-    yield Row(NOTE, (Span(amount, 'soft'),))
-
-
-def code_rows(snapshot, ui, inner, compact, now):
-    """The rows of the account and its limits, at ease or in compact form."""
-    gap, known = Row(GAP, ()), usage_of(snapshot)
-    rows = list(account_rows(account_of(snapshot), ui))
-    if snapshot.usage.value:
-        rows += [gap, *usage_rows(snapshot.usage.value, ui, inner, compact, now)]
-    pace = list(pace_rows(snapshot, ui, inner, compact, now))
-    rows += [gap] * bool(pace) + pace
-    rows += [gap, updated_row(known, inner, now, *usage_notes(known, now))]
-    rows += store_rows(snapshot, ui, inner)
-    rows += alert_rows(known, ui, inner, now)
-    return rows[1:] if rows[0] == gap else rows
-
-
-def usage_notes(known, now):
-    """(whose reply it was, when the next one comes where that takes longer than usual), as words
-    to follow when it came."""
-    via = ' via ' + known.value.via if known.value and known.value.via else ''
-    if known.failure or not known.next_at or known.next_at - (known.at or now) <= SLOW_SECONDS:
-        return via, ''
-    return via, ', next ' + clock_text(known.next_at, now)
-
-
-def store_rows(snapshot, ui, inner):
-    """The rows that say why nothing is shared with other monitors."""
-    return marked_rows(NOTE, snapshot.store.value, ui, inner) if snapshot.store.value else ()
-
-
-def usage_rows(usage, ui, inner, compact, now):
-    """The rows of the limits and of the extra usage."""
-    shorts = [limit.short for limit in usage.limits] + ['Extra'] * bool(usage.spend)
-    columns = columns_for(inner, shorts, compact)
-    parts = [limit_rows(limit, ui, columns, inner, compact, now) for limit in usage.limits]
-    if usage.spend:
-        parts.append(spend_rows(usage.spend, columns, inner))
-    if not usage.limits:
-        words = NO_WINDOWS[bool(usage.spend)]
-        parts.append(Row(NOTE, (Span(line, 'soft'),)) for line in wrap(words, max(1, inner)))
-    for index, part in enumerate(parts):
-        if index:
-            yield Row(BLANK, ())
-        yield from part
-
-
-# Said of an account without windows, by whether it has extra usage.
-NO_WINDOWS = {True: 'No usage windows, only extra usage.',
-              False: 'This account has no usage limits.'}
-
-
+HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
+        "The organization's cost is without Priority Tier.")
+ASKED = ('every 30 seconds while usage moves, up to every 5 minutes while it does not or the '
+         'status line tells it, five times in 5 minutes at most; the Console every 2 minutes')
+ASKED_EVERY = 'every %g seconds, five times in 5 minutes at most'       # with --interval
+ICONS_WIDTH = 28                        # narrower boxes have no icons
 AGED = ('error', 'stale')               # of these the age of the numbers is told
+UNKNOWN_TITLE = 'Claude Usage'          # before it is known which mode it is
 
 
-PACE_ROLES = {'throttling': 'orange', 'on_pace': 'green', 'inactive': 'dim', 'error': 'alert',
-              'no_data': 'soft'}
-
-
-def pace_rows(snapshot, ui, inner, compact, now):
-    """The rows of Pace Maker's state; in compact form one of them all."""
-    pace = pace_status(snapshot, now)
-    if not pace:
-        return
-    delay = '%ds' % pace.delay_seconds if pace.throttling else ''
-    deviation = '%+.1f%%' % pace.deviation if pace.window else ''
-    state = PACE_WORDS[pace.status] + ' (estimated)' * bool(pace.estimated)
-    wordings = state_wordings(icon(ui, '🎯'), state, *(
-        (delay, deviation, '(stale)' if pace.stale else '') if compact else ('', '', '')))
-    label, words = next((each for each in wordings if cells(''.join(each)) <= inner), wordings[-1])
-    role = 'dim' if pace.stale and not pace.window else PACE_ROLES[pace.status]
-    yield Row(STATE, (Span(label), Span(words, role)))
-    known = snapshot.pace_maker.value
-    for reason in filter(None, (pace.reason, *(known.problems if known else ()))):
-        yield from marked_rows(NOTE, reason, ui, inner)
-    if not compact:
-        yield from decision_rows(pace, deviation, delay, ui, inner)
-        yield from limiter_rows(known, pace, now)
-
-
-def state_wordings(mark, state, delay, deviation, stale):
-    """(label, words) of Pace Maker's state, the longest first: the label is the last to go but
-    for a stale window, which must not look like one that counts."""
-    def join(*words):
-        return ' '.join(filter(None, words))
-    whole, middle = join(state, delay, deviation, stale), join(state, delay, stale)
-    wordings = [(mark + 'Pace Maker: ', whole), ('Pace: ', whole), ('Pace: ', middle)]
-    if stale:
-        wordings += [('Pace: ', join(state, stale)), ('', join(state, stale))]
-    return wordings + [('Pace: ', join(state, delay)), ('', join(state, delay)), ('', state)]
-
-
-def decision_rows(pace, deviation, delay, ui, inner):
-    """The rows of what Pace Maker has decided and why."""
-    if pace.window or (pace.target is not None and '5-Hour' not in pace.stale_windows):
-        label = '7-Day Target:' if pace.window == '7-day' else '5-Hour Target:'
-        columns = columns_for(inner, ('Target',), False)
-        yield Row(NOTE, bar_row(label, 'Target', pace.target, columns, role='target'))
-    if deviation:
-        yield worded(NOTE, inner, 'Deviation: %s (%s)' % (deviation, pace.budget),
-                     '%s (%s)' % (deviation, pace.budget))
-    if pace.target is not None:
-        yield worded(NOTE, inner, icon(ui, '⏱') + 'Next delay: ' + (
-            delay + ' per tool use' if delay else 'none'), 'Delay: ' + (delay or 'none'))
-        strategy = pace.strategy if pace.strategy not in (None, 'none', pace.algorithm) else ''
-        algorithm = '/'.join(filter(None, (pace.algorithm, strategy)))
-        yield worded(DECOR, inner, 'Algorithm: ' + algorithm, algorithm, role='soft')
-    for name in pace.stale_windows:
-        yield worded(NOTE, inner, name + ' window is stale: its reset has passed.',
-                     name + ' window: stale', role='yellow')
-
-
-def worded(worth, inner, *variants, role=''):
-    """The Row of the first of several wordings that fits."""
-    return Row(worth, (Span(fitting(variants, inner), role),))
-
-
-def limiter_rows(known, pace, now):
-    """The rows of the limiters that are switched off, of the tempo and of the latest activity."""
-    if not known or pace.tempo is None:
-        return
-    for key, label in (('five_hour_limit_enabled', '5-Hour'), ('weekly_limit_enabled', '7-Day')):
-        if not setting(known.config, key):
-            yield Row(NOTE, (Span(label + ' Limiter: disabled', 'yellow'),))
-    word, role = TEMPOS[pace.tempo]
-    yield Row(DECOR, (Span('Tempo: '), Span(word, role)))
-    activity = recent(known.activity, ACTIVITY_SECONDS, now)
-    if activity:
-        latest = {code[:2]: colour for _, code, colour in activity}
-        yield Row(NOTE, (Span('Activity:'), *(
-            Span(' ' + code, colour if colour in ROLES else '')
-            for code, colour in latest.items())))
-
-
-def recent(rows, seconds, now):
-    """The events of the last so many seconds."""
-    return [row for row in rows if row[0] > now - seconds]
-
-
-def settings_rows(snapshot, inner, now):
-    """Pace Maker's second panel: its settings, then what it counted."""
-    pace = snapshot.pace_maker.value
-    status = pace_status(snapshot, now)
-    if status.tempo:
-        word, role = TEMPOS[status.tempo]
-        yield pair(inner, 'Tempo', (word,), role)
-    for key, (label, words) in PACE_SETTINGS.items():
-        if pace.is_modern or key in pace.config:
-            yield pair(inner, label, *words(setting(pace.config, key)))
-    if pace.errors is not None:
-        count = len(recent(pace.errors, DAY, now))
-        yield pair(inner, 'Log errors (24h)', (str(count),), 'yellow' if count else '')
-    if pace.version:
-        yield pair(inner, 'Version', (pace.version,))
-    yield from counted_rows(pace, inner, now)
-
-
-def switch_words(value):
-    """A setting that is on or off."""
-    return (('on',), '') if value else (('off',), 'dim')
-
-
-def plain_words(value):
-    """A setting that is told as it is."""
-    return (value,), ''
-
-
-def level_words(value):
-    """A log level by its name; one beyond the list is the nearest."""
-    return (LOG_LEVELS[min(max(int(value), 0), len(LOG_LEVELS) - 1)],), ''
-
-
-def hook_words(value):
-    """A hook model; an expression of several is told by its sign, where there is room for both."""
-    kind = next((word for sign, word in HOOK_SIGNS.items() if sign in value), '')
-    return ('%s: %s' % (kind, value),) * bool(kind) + (value,), ''
-
-
-# The settings that are shown: key -> (label, what makes (variants, role) of the value).
-PACE_SETTINGS = {
-    'subagent_reminder_enabled': ('Subagent reminder', switch_words),
-    'intent_validation_enabled': ('Intent validation', switch_words),
-    'tdd_enabled': ('TDD', switch_words),
-    'langfuse_enabled': ('Langfuse', switch_words),
-    'danger_bash_enabled': ('Danger bash', switch_words),
-    'cross_session_awareness_enabled': ('Cross-session', switch_words),
-    'preferred_subagent_model': ('Subagent model', plain_words),
-    'hook_model': ('Hook model', hook_words),
-    'log_level': ('Log level', level_words),
-}
-
-
-def pair(inner, label, variants, role=''):
-    """The list's Row of a label and the first of the variants of its value that fits."""
-    column = max(0, min(PAIR_CELLS, inner - VALUE_CELLS))
-    value = Span(fitting(variants, inner - column - 1), role)
-    return Row(LIST, fit((Span(label, 'soft'),), column) + (Span(' '), value))
-
-
-def counted_rows(pace, inner, now):
-    """Blockages of the last hour by category, Langfuse and secrets of a day; each where known."""
-    if pace.blockages is not None:
-        counts = tally(category for _, category in recent(pace.blockages, HOUR, now))
-        yield Row(GAP, ())
-        yield pair(inner, 'Blockages (1h)', (str(sum(counts.values())),), 'strong')
-        for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-            yield pair(inner, '  ' + BLOCKAGES.get(name, name), (str(count),))
-    if pace.langfuse is not None:
-        sums = [sum(column) for column in zip((0, 0, 0, 0), *recent(pace.langfuse, DAY, now))]
-        yield Row(GAP, ())
-        yield pair(inner, 'Langfuse (24h)', ('%d sessions, %d traces, %d spans' % (*sums[1:],),
-                                             '%d / %d / %d' % (*sums[1:],)))
-    if pace.secrets is not None:
-        count = sum(count for _, count in recent(pace.secrets, DAY, now))
-        yield pair(inner, 'Secrets (24h)', ('%d masked' % count,))
-
-
-def tally(names):
-    """name -> how often it occurs."""
-    counts = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
-def is_live(agent, now):
-    """Whether an agent is shown: seen of late, or ended just now."""
-    if agent.ended is not None:
-        return now - agent.ended <= AGENT_ENDED
-    return now - agent.seen <= AGENT_LIVE
-
-
-def agent_rows(snapshot, inner, now):
-    """Pace Maker's third panel: workspaces, the agents in them, their subagents."""
-    workspace, agents = None, snapshot.pace_maker.value.agents
-    names = tally(os.path.basename(path) for path in {agent.workspace for agent in agents})
-    for agent in agents:
-        if not is_live(agent, now):
-            continue
-        if agent.workspace != workspace:
-            workspace = agent.workspace
-            name = os.path.basename(workspace)
-            yield Row(LIST, (Span('▸ ' + (name if names[name] == 1 and name else workspace),
-                                  'strong'),))
-        quiet = agent.ended is not None or now - agent.seen > AGENT_BUSY
-        role = 'dim' if quiet else ''
-        lead = '  ' if agent.is_root else '    ↳ '
-        yield Row(LIST, (Span(lead + agent.name, role),
-                         Span('  ' + ', '.join(agent.tools), 'dim' if quiet else 'soft')))
-
-
-def governance_rows(snapshot, inner, now):
-    """Pace Maker's fourth panel: the governance events of the last hour, newest first."""
-    for at, kind, project, words in recent(snapshot.pace_maker.value.governance, HOUR, now):
-        head = '%s %s %s' % (time.strftime('%H:%M', time.localtime(at)), kind, project)
-        yield Row(LIST, (Span(head, 'strong'),))
-        for line in wrap(words, max(1, inner - 2)):
-            yield Row(LIST, (Span('  ' + line),))
-
-
-def updated_row(known, inner, now, via='', later=''):
-    """The row of `updated_words` and `usage_notes`; an age is worth more than a time of day."""
-    words, is_aged = updated_words(known, now), status(known, now) in AGED
-    variants = (words[0] + via + later, *(variant + via for variant in words), *words)
-    return Row(AGE if is_aged else UPDATED, (Span(fitting(variants, inner), 'soft'),))
-
-
-def updated_words(known, now):
-    """When the numbers came, and their age once that matters: variants, the longest first."""
+def updated_words(known, moment):
+    """When the numbers came, and their age once that matters: wordings, the longest first."""
     if known.at is None:
         words = 'never' if known.failure else 'waiting for the first reply'
         return 'Updated: ' + words, words.split()[0]
     at = time_of_day(known.at)
-    if status(known, now) not in AGED:
+    if status(known, moment) not in AGED:
         return 'Updated: ' + at, at
-    age = countdown(now - known.at) + ' ago'
+    age = countdown(moment.age(known.at)) + ' ago'
     return 'Updated: %s (%s)' % (at, age), '%s (%s)' % (at, age), age
 
 
-def alert_rows(known, ui, inner, now):
+def updated_row(known, scene, *more):
+    """The row of `updated_words`, the first followed by as much of `more` as there is room for.
+
+    An age is worth more than a time of day.
+    """
+    words = updated_words(known, scene.moment)
+    wordings = [words[0] + ''.join(more[:count]) for count in range(len(more), 0, -1)]
+    if more:
+        wordings += [word + more[0] for word in words[1:]]
+    wordings += words
+    worth = UPDATED
+    if status(known, scene.moment) in AGED:
+        worth = AGE
+    return Row(worth, *wordings, role='soft')
+
+
+def alert_rows(known, scene):
     """The rows that say why a source fails and what happens next."""
-    if known.failure:
-        words = message(known.failure, known.next_at, now, words_of(ui.mode))
-        yield from marked_rows(ALERT, words, ui, inner)
+    if not known.failure:
+        return []
+    words = message(known.failure, known.next_at, scene.moment, scene.ui.mode)
+    return marked_rows(ALERT, words, scene)
 
 
-def words_of(mode):
-    """The table of ERRORS that a mode's failures are told in."""
-    return CONSOLE_ERRORS if mode == 'console' else ERRORS
+def store_rows(scene):
+    """The rows that say why nothing is shared with other monitors."""
+    words = scene.known('store').value
+    return marked_rows(NOTE, words, scene) if words else []
 
 
-def marked_rows(worth, words, ui, inner):
-    """The rows of a warning, wrapped behind its sign."""
-    mark = icon(ui, '⚠')
-    for index, line in enumerate(wrap(words, max(1, inner - cells(mark)))):
-        lead = mark if not index else ' ' * cells(mark)
-        yield Row(worth, (Span(lead + line, 'alert'),))
+def looking_rows(scene):
+    """The row of a screen on which nothing is known yet."""
+    yield Row(LIST, 'Looking for a login…')
 
 
-def title_text(name, origin, width):
+def title_of(title, origin, width):
     """A box's title; what is cut in a narrow one is the name, not the host that gets the token."""
     if not origin:
-        return name
-    words = name.split()
-    variants = [' '.join(words[:count]) + ' · ' + origin for count in range(len(words), 0, -1)]
-    return fitting(variants + [origin], width)
+        return title
+    words = title.split()
+    wordings = [' '.join(words[:count]) + ' · ' + origin for count in range(len(words), 0, -1)]
+    return fitting(wordings + [origin], width)
 
 
-def dollars(cents):
-    """'$1,234.56' of cents of USD; a credit is negative."""
-    cents = whole(cents)
-    return ('-' if cents < 0 else '') + '$' + money(abs(cents), 2)
+class Choice(NamedTuple):
+    """A panel that Tab can choose."""
+    title: str
+    parts: list                         # the functions that make its rows
+    place: str                          # the account it is about
+    is_first: bool                      # whether it is the first of its account, or of the mode
 
 
-def amounts(sums):
-    """currency -> cents as text: '$45.23', or '$45.23 + EUR 3.10'; never added together."""
-    others = ['%s %s' % (currency, money(cents, MINOR_DIGITS.get(currency, 2)))
-              for currency, cents in sorted(sums.items()) if currency != 'USD']
-    return ' + '.join([dollars(sums.get('USD', 0))] * ('USD' in sums or not others) + others)
+def accounts_of(snapshot, ui):
+    """The places to show: of several with one account the first."""
+    found = {}
+    for place in ui.places or (ui.place,):
+        identity = snapshot[place, 'identity'].value
+        found.setdefault(identity.uuid if identity and identity.uuid else place, place)
+    return list(found.values())
 
 
-def console_rows(snapshot, ui, inner, compact, now):
-    """The rows of the month: one's own cost, the organization's, where it will end."""
-    known, gap = snapshot.console, Row(GAP, ())
+def panels_of(scene):
+    """The Choices of all panels that there are, the first one of the mode, or of each account,
+    before the others."""
+    mode, snapshot = scene.ui.mode, scene.snapshot
+    if not mode:
+        return [Choice(UNKNOWN_TITLE, [looking_rows], scene.ui.place, True)]
+    places = [scene.ui.place]
+    if mode == 'code':
+        places = accounts_of(snapshot, scene.ui)
+    choices = []
+    for place in places:
+        scene = scene._replace(place=place, width=WIDE, height=WIDE)    # as on any other screen
+        panels = {MODES[mode].title: []}
+        made = [panel for make in PANEL_MAKERS for panel in make(scene)]
+        for panel in sorted(PANELS + made, key=lambda panel: panel.rank):
+            if mode in panel.modes and any(True for _ in panel.rows(scene)):
+                panels.setdefault(panel.title, []).append(panel.rows)
+        for title, parts in panels.items():
+            is_first = title == MODES[mode].title
+            if is_first and len(places) > 1:
+                title = MODES[mode].name(snapshot, place)
+            choices.append(Choice(title, parts, place, is_first))
+    return choices
+
+
+def panel_rows(parts, scene):
+    """The rows of the parts of a panel, with a gap between two of them."""
     rows = []
-    if known.value:
-        rows += [*cost_rows(known.value, ui, inner), gap, *outlook_rows(known.value, inner), gap]
-    updated = updated_row(known, inner, now)
-    if is_loading(known):
-        updated = Row(UPDATED, (Span(loading_words(known.value), 'soft'),))
-    return [*rows, updated, *problem_rows(known, ui, inner, now),
-            *store_rows(snapshot, ui, inner), *alert_rows(known, ui, inner, now)]
+    for part in parts:
+        more = list(part(scene))
+        if rows and more:
+            rows.append(Row(GAP))
+        rows += more
+    return rows
 
 
-def problem_rows(known, ui, inner, now):
-    """The rows that say which parts of the month are missing, and why; like reasons once."""
-    parts = {}
-    for part, failure in known.value.problems if known.value else ():
-        if not known.failure or failure.code != known.failure.code:
-            parts.setdefault(message(failure, None, now, CONSOLE_ERRORS), []).append(part)
-    for words, names in parts.items():
-        told = '%s: %s' % (part_words(names), words)
-        for index, row in enumerate(marked_rows(NOTE, told, ui, inner)):
-            yield row if index else row._replace(worth=STATE)
-
-
-def part_words(parts):
-    """'Organization, Nov 7, 9': parts of a month, the cost report ('') first, then its days."""
-    days, told = [part for part in parts if part], ['Organization'] * ('' in parts)
-    if days:
-        numbers = ', '.join(str(int(day[-2:])) for day in days[:PARTS_TOLD])
-        told.append('%s %s' % (MONTHS[int(days[0][5:7]) - 1], numbers))
-    more = len(days) - PARTS_TOLD
-    return ', '.join(told) + (' and %d more' % more if more > 0 else '')
-
-
-def is_loading(known):
-    """Whether the Console's month is still coming: it has no next time yet."""
-    return known.value and known.next_at is None and not known.failure
-
-
-def loading_words(console):
-    """How much of the Console's month has come."""
-    return 'Loading: day %d of %d' % (console.days_done, console.days)
-
-
-def cost_rows(console, ui, inner):
-    """The rows of what the month has cost so far."""
-    _, month, day = console.through.split('-')
-    span = '%s 1%s' % (MONTHS[int(month) - 1], '' if day == '01' else '-%d' % int(day))
-    partial = ' (partial)' if console.days_done < console.days else ''
-    if console.organization:
-        yield Row(ORGANIZATION, (Span(icon(ui, '🏢') + console.organization),))
-        yield Row(GAP, ())
-    yield worded(NOTE, inner, '═══ Month-to-Date (%s, UTC) ═══' % span,
-                 'Month-to-Date (%s, UTC)' % span, span + ', UTC', role='strong')
-    if console.own is None and console.you:
-        yield worded(LIST, inner, 'Your Claude Code Usage: not available',
-                     'You: not available')
-    elif console.own is None:
-        yield worded(NOTE, inner, 'Your own cost: name yourself with --user EMAIL.',
-                     'Who are you? Start with --user EMAIL.', 'Who? --user EMAIL')
-    else:
-        own = amounts(console.own)
-        yield worded(LIST, inner, 'Your Claude Code Usage: ' + own + partial,
-                     'You: ' + own + partial, own + partial, own + MARK * bool(partial),
-                     role='strong')
-        yield worded(PERSON, inner, '(%s)' % console.you, role='soft')
-    total, what = 'not available' if console.problems else 'waiting', ''
-    mark = MARK * ('' in dict(console.problems))        # then it is of an earlier poll
-    if console.total is not None:
-        total, what = amounts(console.total), ' (API, all models)'
-    yield worded(LIST, inner, *(words + mark * bool(what) for words in (
-        'Organization: ' + total + what, 'Organization: ' + total, 'Org: ' + total,
-        'Org: ' + total.split(' + ')[0], total.split(' + ')[0])))
-
-
-MARK = ' ⚠'             # behind a sum that lacks something, where there is no room for the word
-
-
-def outlook_rows(console, inner):
-    """The rows of where the month will end, and of its days."""
-    cents = [cents for _, cents in console.by_day]
-    known = [amount for amount in cents if amount is not None]
-    if console.projection:
-        yield from projection_rows(console.projection, sum(known), console, inner)
-    elif not console.has_unknown_days and console.through.endswith('-01'):
-        yield worded(NOTE, inner, 'Projection: after the first 24 hours of the month',
-                     'Projection: after the first 24 hours', 'Projection: after 24 hours',
-                     role='soft')
-    if known:
-        yield worded(DECOR, inner, 'Day by day: ' + sparkline(cents), sparkline(cents),
-                     role='target')
-
-
-def projection_rows(projection, so_far, console, inner):
-    """The rows of a Projection: its end, the range of both rates, the rate."""
-    rate, projected, other = projection
-    end, more = dollars(projected), dollars(whole(projected) - whole(so_far))
-    more = ' (%s%s)' % ('' if more[0] == '-' else '+', more)
-    whose, short = ('Projected', 'Projected') if console.you else (
-        'Organization projected', 'Org projected')
-    if console.you and console.days_done < console.days:
-        more += ' (partial)'
-    yield worded(STATE, inner, '%s by end of month: %s%s' % (whose, end, more),
-                 '%s by month end: %s%s' % (whose, end, more),
-                 '%s: %s%s' % (short, end, more), '%s: %s' % (short, end), '-> ' + end, '')
-    if other is not None:
-        low, high = map(dollars, sorted((projected, other)))
-        yield worded(NOTE, inner, "Range with last week's rate: %s to %s" % (low, high),
-                     'Range: %s to %s' % (low, high), '%s to %s' % (low, high), '', role='soft')
-    daily = dollars(rate * 24)
-    yield worded(NOTE, inner, 'Rate: %s/hour (%s/day)' % (dollars(rate), daily),
-                 'Rate: %s/day' % daily, daily + '/day', '', role='soft')
-
-
-def sparkline(values):
-    """A bar of eight heights for each value, in proportion to the largest; None is unknown."""
-    most = max(1, *(value for value in values if value is not None))
-    return ''.join('·' if value is None else '▁▂▃▄▅▆▇█'[max(0, min(7, int(value * 8 / most)))]
-                   for value in values)
-
-
-def breakdown_rows(snapshot, inner, now):
-    """The Console's second panel: cost by user, by model and by workspace."""
-    console = snapshot.console.value
-    partial = ' (partial)' * (console.days_done < console.days)
-    tables = (('Claude Code by user' + partial, top(console.by_user)),
-              ('Claude Code by model' + partial, console.by_model),
-              ('By workspace', console.by_workspace))
-    for index, (title, rows) in enumerate(table for table in tables if table[1]):
-        if index:
-            yield Row(GAP, ())
-        yield Row(LIST, (Span(title, 'strong'),))
-        for name, currency, cents in rows:
-            amount = ' ' + amounts({currency: cents})
-            yield Row(LIST, fit((Span('  ' + name),), max(0, inner - cells(amount)))
-                      + (Span(amount),))
-
-
-def top(rows):
-    """The first TOP_USERS rows, and the sum of the rest by currency."""
-    names = list(dict.fromkeys(name for name, _, _ in rows))
-    best, rest = set(names[:TOP_USERS]), {}
-    for name, currency, cents in rows:
-        if name not in best:
-            rest[currency] = rest.get(currency, 0) + cents
-    return [row for row in rows if row[0] in best] + [
-        ('%d others' % (len(names) - TOP_USERS), currency, cents)
-        for currency, cents in sorted(rest.items())]
-
-
-# mode -> (title, rows) of its first panel.
-FIRST = {'code': ('Claude Code Usage', code_rows), 'console': ('Console Usage', console_rows)}
-
-
-def first_panel(snapshot, ui, width, height, now):
-    """The Frame of the mode's first box, at most `height` lines high."""
-    title, make = FIRST[ui.mode]
+def make_panel(choice, scene, width, height, has_keys=True):
+    """The Frame of a panel, as high as it needs; in compact form if that does not fit."""
     inner, room = inside(width, height)
-    ui = ui._replace(icons=ui.icons and width >= ICONS_WIDTH)
-    for compact in (False, True):
-        rows = make(snapshot, ui, inner, compact, now)
-        if sum(row.worth > DECOR for row in rows) <= room:
+    scene = scene._replace(place=choice.place, width=inner, height=room,
+                           icons=scene.ui.icons and width >= ICONS_WIDTH)
+    for is_compact in (False, True):
+        rows = panel_rows(choice.parts, scene._replace(compact=is_compact))
+        if wanted_lines(rows) <= room:
             break
-    return boxed(title_text(title, ui.origin, inner), rows, ui, width, height)
+    title = choice.title
+    if choice.is_first:
+        title = title_of(title, scene.ui.origin, inner)
+    if has_keys:
+        return box(title, rows, width, height, scene.ui.scroll)
+    return box(title, rows, width, height, role='soft')
 
 
-def boxed(title, rows, ui, width, height):
-    """The Frame of a box as high as its rows need, at most `height` lines."""
-    room = inside(width, height)[1]
-    rows = afford(rows, room)
-    return box(title, rows, width, min(height, len(rows) + height - room), ui.scroll,
-               'title' if ui.has_keys else 'soft', room < height)
-
-
-def help_panel(known, ui, width, height):
+def help_panel(scene, width, height):
     """The Frame of the keys, of when the mode's source is asked, of what the colours mean."""
+    ui, inner = scene.ui, inside(width, height)[0]
     column = max(cells(key.shown) for key in KEYS) + 2
     rows = [Row(LIST, fit((Span(key.shown, 'strong'),), column) + (Span(key.help),))
             for key in KEYS]
-    rows.append(Row(BLANK, ()))
-    inner = inside(width, height)[0]
-    pace = ASKING if ui.interval is None else ASKING_EVERY % ui.interval
-    words = HELP[:1] + ('All your monitors ask as one: %s.' % pace,) + HELP[1:]
+    rows.append(Row(BLANK))
+    asked = ASKED
+    if ui.interval is not None:
+        asked = ASKED_EVERY % ui.interval
+    words = ['All your monitors ask as one: %s.' % asked]
+    words[:0] = HELP[:1]
+    words += HELP[1:]
+    known = main_known(scene)
     if known.next_at:
-        words = ('Next request: %s.' % time_of_day(known.next_at),) + words
-    rows += [Row(LIST, (Span(line),)) for text in words for line in wrap(text, max(1, inner))]
-    return boxed('Help', rows, ui, width, height)
+        words.insert(0, 'Next request: %s.' % time_of_day(known.next_at))
+    for make in HELPS:
+        words += make(scene)
+    for sentence in words:
+        rows += [Row(LIST, line) for line in wrap(sentence, max(1, inner))]
+    return box('Help', rows, width, height, ui.scroll)
 
 
-HELP = ('Bars are green up to 50%, yellow up to 80%, orange up to 99%, red from 100% on.',
-        "The organization's cost is without Priority Tier.")
-ASKING = ('every 30 seconds while usage moves, up to every 5 minutes while it does not or the '
-          'status line tells it, five times in 5 minutes at most; the Console every 2 minutes')
-ASKING_EVERY = 'every %g seconds, five times in 5 minutes at most'      # with --interval
+def main_known(scene):
+    """What is Known of the source that the mode is about."""
+    if not scene.ui.mode:
+        return Known()
+    return MODES[scene.ui.mode].known(scene.snapshot, scene.place)
 
 
-def summary(snapshot, width, now):
-    """The limits in one line; where `width` cells do not hold it, without countdowns."""
-    usage = snapshot.usage.value or Usage((), None)
-    items = [(limit.short, limit.used, short_left(limit, now)) for limit in usage.limits]
-    if usage.spend and usage.spend.limit is not None:
-        items.append(('Extra', usage.spend.percent, ''))
-    elif usage.spend:
-        amount = '%s %s' % (usage.spend.currency, money(usage.spend.used, usage.spend.digits))
-        return (Span('Extra ' + amount),)
-    forms = [summary_line(items, True)] + [
-        summary_line(items[:count], False) + (Span(' …'),) * (count < len(items))
-        for count in range(len(items), 0, -1)]
-    return next((line for line in forms if width_of(line) <= width), forms[-1])
+def small_frame(scene, width, height):
+    """The lines of a screen of one or two rows: the numbers, and what is wrong with them.
 
-
-def summary_line(items, has_tails):
-    """The spans of (label, percent, countdown) items."""
-    line = ()
-    for label, used, left in items:
-        line += (Span('  ' * bool(line) + label + ' '),
-                 Span('%d%%' % percent_shown(used), level(used)))
-        if left and has_tails:
-            line += (Span(' ' + left, 'soft'),)
-    return line
-
-
-def short_left(limit, now):
-    """The countdown of a limit in at most six cells."""
-    if limit.resets_at is None:
-        return 'idle'
-    return countdown_short(limit.resets_at - now) if limit.resets_at > now else 'due'
-
-
-def console_summary(snapshot, width, now):
-    """The month's costs in one line."""
-    console = snapshot.console.value
-    told = [('You ', console.own), ('Org ', console.total)] if console else ()
-    partial = ' (partial)' if console and console.days_done < console.days else ''
-    items = [name + amounts(sums) + partial * (name == 'You ')
-             for name, sums in told if sums is not None]
-    variants = ['  '.join(items)] + [item.split(' ', 1)[1] if cells(item) > width else item
-                                     for item in items[:1]]
-    return (Span(fitting(variants, width)),) if items else ()
-
-
-def summary_frame(snapshot, ui, width, height, now):
-    """The lines of a screen of one or two rows: the numbers, and what is wrong with them."""
-    known = main_of(snapshot, ui.mode)
-    numbers = (summary if ui.mode == 'code' else console_summary)(
-        snapshot, width - cells(icon(ui, '⚠')) * bool(known.failure and height < 2), now)
-    words, role = fitting(updated_words(known, now), width), 'soft'
-    if ui.mode == 'console' and is_loading(known):
-        words = loading_words(known.value)
-    if known.value and not numbers:
-        words = NO_WINDOWS[False]
+    Of several accounts, those of the one that has the keys.
+    """
+    known, mark = main_known(scene), ()
+    if known.failure and height < 2:
+        mark = (Span(scene.icon('⚠'), 'alert'),)
+    scene = scene._replace(width=width - width_of(mark))
+    numbers, words, role = (), 'Looking for a login…', 'soft'
+    if scene.ui.mode:
+        numbers, words = MODES[scene.ui.mode].summary(scene)
+        words = words or fitting(updated_words(known, scene.moment), width)
     if known.failure:
-        told = message(known.failure, known.next_at, now, words_of(ui.mode))
-        words, role = icon(ui, '⚠') + told, 'alert'
+        words = scene.icon('⚠') + message(known.failure, known.next_at, scene.moment,
+                                          scene.ui.mode)
+        role = 'alert'
     if not numbers:
-        return [fit((Span(line, role),), width) for line in wrap(words, max(1, width))[:height]]
-    mark = (Span(icon(ui, '⚠'), 'alert'),) if known.failure and height < 2 else ()
-    return [fit(line, width) for line in (mark + numbers, (Span(words, role),))[:height]]
+        lines = [(Span(line, role),) for line in wrap(words, max(1, width))]
+    else:
+        lines = [mark + numbers, (Span(words, role),)]
+    return [fit(line, width) for line in lines[:height]]
 
 
-# The panels beside the first: (mode, title, rows, whether there is anything to show).
-PANELS = (
-    ('code', 'Pace Maker', settings_rows, lambda snapshot, now: snapshot.pace_maker.value
-     and len(list(settings_rows(snapshot, WIDE, now))) > 1),     # the first panel has the tempo
-    ('code', 'Agents', agent_rows, lambda snapshot, now: snapshot.pace_maker.value and any(
-        is_live(agent, now) for agent in snapshot.pace_maker.value.agents)),
-    ('code', 'Governance', governance_rows, lambda snapshot, now: snapshot.pace_maker.value
-     and recent(snapshot.pace_maker.value.governance, HOUR, now)),
-    ('console', 'Costs', breakdown_rows, lambda snapshot, now: snapshot.console.value),
-)
-
-
-def panels_of(snapshot, mode, now):
-    """The panels that a mode has besides its first."""
-    return [panel for panel in PANELS if panel[0] == mode and panel[3](snapshot, now)]
-
-
-def compose(snapshot, ui, size, now):
+def compose(snapshot, ui, size, moment):
     """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
     width, height = size
-    more = panels_of(snapshot, ui.mode, now)
-    if ui.panel > len(more):            # it is gone
+    scene = Scene(snapshot, ui, moment, ui.place, icons=ui.icons)
+    choices = panels_of(scene)
+    if ui.panel >= len(choices):        # it is gone
         ui = ui._replace(panel=0, scroll=0)
-    notice = now < ui.notice_until
-    hint = int(height > BOX_HEIGHT and ui.hint or height > 1 and notice)
-    room = height - hint
+    chosen = choices[ui.panel]
+    scene = scene._replace(ui=ui, place=chosen.place)
+    firsts = [choice for choice in choices if choice.is_first]
+    has_notice = not moment.is_past(ui.notice_until)
+    has_hint = height > BOX_HEIGHT and ui.hint or height > 1 and has_notice
+    room = height - int(has_hint)
     if ui.help:
-        frame = help_panel(main_of(snapshot, ui.mode), ui, width, room)
+        frame = help_panel(scene, width, room)
     elif height <= 2:
-        frame = Frame(summary_frame(snapshot, ui, width, room, now))
-    elif more and width >= WIDE:
-        frame = side_by_side(snapshot, more, ui, width, room, now)
+        frame = Frame(small_frame(scene, width, room))
+    elif len(firsts) > 1 and chosen.is_first:
+        frame = grid(firsts, chosen, scene, width, room)
+    elif len(choices) > 1 and width >= WIDE:
+        own = [choice for choice in choices if choice.place == chosen.place]
+        frame = side_by_side(own, own.index(chosen), scene, width, room)
     else:
-        frame = panel(snapshot, ([None] + more)[ui.panel], ui, width, room, now)
+        frame = make_panel(chosen, scene, width, room)
     lines = filled_up(frame.lines, width, room)
-    if hint:
-        hints = HELP_HINT if ui.help else TAB_HINT if more else HINT
-        lines.append(hint_line(ui, hints, width, now))
+    if has_hint:
+        hints, role = HINT, 'dim'
+        if has_notice:
+            hints, role = ui.notice, 'strong'
+        elif ui.help:
+            hints = HELP_HINT
+        elif len(choices) > 1:
+            hints = TAB_HINT
+        lines.append(fit((Span(fitting(hints, width), role),), width))
     if ui.ascii:
-        lines = list(map(ascii_line, lines))
+        lines = [ascii_line(line) for line in lines]
     return frame._replace(lines=lines)
 
 
-def panel(snapshot, which, ui, width, height, now):
-    """The Frame of one panel, as high as it needs; the first is None."""
-    if not which:
-        return first_panel(snapshot, ui, width, height, now)
-    _, title, make, _ = which
-    return boxed(title, make(snapshot, inside(width, height)[0], now), ui, width, height)
-
-
-def side_by_side(snapshot, more, ui, width, height, now):
+def side_by_side(choices, chosen, scene, width, height):
     """The Frame of the first panel and, in a column beside it, of the others.
 
-    Where they do not all fit, the one that has the keys is the first of the column.
+    Where they do not all fit, the `chosen` one, which has the keys, is the first of the column.
     """
-    left_width = width // 2
-    still = ui._replace(scroll=0, has_keys=False)
-    shown = left = panel(snapshot, None, still if ui.panel else ui, left_width, height, now)
-    wanted = sum(len(panel(snapshot, which, still, width - left_width, height, now).lines)
-                 for which in more)
-    start, right = 0 if wanted <= height else max(0, ui.panel - 1), []
-    for index, which in enumerate(more[start:], start + 1):
-        if height - len(right) < BOX_HEIGHT:
-            break
-        frame = panel(snapshot, which, ui if index == ui.panel else still, width - left_width,
-                      height - len(right), now)
-        shown = frame if index == ui.panel else shown
-        right += frame.lines
-    lines = zip(filled_up(left.lines, left_width, height),
-                filled_up(right, width - left_width, height))
-    return shown._replace(lines=[a + b for a, b in lines])
+    half = width // 2
+
+    def make(index, width, room):
+        return make_panel(choices[index], scene, width, room, index == chosen)
+    shown = left = make(0, half, height)
+    others = range(1, len(choices))
+    if chosen and sum(len(make(index, width - half, height).lines) for index in others) > height:
+        others = range(chosen, len(choices))
+    right = []
+    for index in others:
+        room = height - len(right)
+        if room >= BOX_HEIGHT:
+            frame = make(index, width - half, room)
+            right += frame.lines
+            if index == chosen:
+                shown = frame
+    return shown._replace(lines=beside(left.lines, right, half, width, height))
+
+
+def beside(left, right, half, width, height):
+    """Two columns of lines as one, `height` lines high; the left one is `half` cells wide."""
+    lines = zip(filled_up(left, half, height), filled_up(right, width - half, height))
+    return [first + second for first, second in lines]
+
+
+def grid(choices, chosen, scene, width, height):
+    """The Frame of the first panels of several accounts: below one another, in two columns where
+    there is room. Where they do not all fit, the chosen one is the first."""
+    columns = 2 if width >= WIDE else 1
+    room = len(choices)
+    while room > columns and height // -(-room // columns) < BOX_HEIGHT:
+        room -= 1
+    if room < len(choices):
+        first = choices.index(chosen)
+        choices = (choices + choices)[first:first + room]
+    half, lines, shown = width // columns, [], None
+    rows = -(-len(choices) // columns)
+    for index in range(rows):
+        most = (height - len(lines)) // (rows - index)
+        frames = []
+        for choice in choices[index * columns:index * columns + columns]:
+            cells_wide = half if not frames else width - half
+            frame = make_panel(choice, scene, cells_wide, most, choice == chosen)
+            frames.append(frame)
+            if choice == chosen:
+                shown = frame
+        most = max(len(frame.lines) for frame in frames)
+        if columns == 1:
+            lines += frames[0].lines
+        else:
+            right = frames[1].lines if len(frames) > 1 else []
+            lines += beside(frames[0].lines, right, half, width, most)
+    return shown._replace(lines=lines)
 
 
 def filled_up(lines, width, height):
@@ -5068,63 +6999,16 @@ def filled_up(lines, width, height):
     return lines + [fit((), width)] * (height - len(lines))
 
 
-def next_change(snapshot, ui, now):
-    """Until when `compose` gives the same Frame, if nothing but time goes on.
-
-    What is told in minutes is composed once a minute; an idle screen costs next to nothing.
-    """
-    def period(span):
-        return 1 if span < MINUTE else MINUTE
-    known, waits = main_of(snapshot, ui.mode), [DAY]
-    usage = snapshot.usage.value if ui.mode == 'code' else None
-    for limit in usage.limits if usage else ():
-        left = (limit.resets_at or 0) - now
-        waits += [left % period(left)] * (left > 0)
-    if known.at is not None:
-        age = now - known.at
-        if status(known, now) in AGED:
-            waits.append(period(age) - age % period(age))
-        elif known.next_at:
-            waits += [2 * (known.next_at - known.at) - age, (known.next_at - now) % DAY]
-    if ui.notice_until > now:
-        waits.append(ui.notice_until - now)
-    if snapshot.pace_maker.value:
-        waits += [PACE_SHOW_SECONDS] + [
-            at + ACTIVITY_SECONDS - now for at, _, _ in
-            recent(snapshot.pace_maker.value.activity, ACTIVITY_SECONDS, now)[:1]]
-    return now + max(0, min(waits)) + 0.001     # just after, for then it is another number
-
-
-def hint_line(ui, hints, width, now):
-    """The last row: the answer to the last key for a while, else the keys."""
-    if now < ui.notice_until:
-        return fit((Span(fitting(ui.notice, width), 'strong'),), width)
-    return fit((Span(fitting(hints, width), 'dim'),), width)
-
-
-# ---- 10. Reports -------------------------------------------------------------------------------
+# ---- Documents ---------------------------------------------------------------------------------
 # The same Snapshot as text, for pipes, scripts, prompts and Prometheus, in the words and by the
 # rounding of the screen.
 
-class Role(NamedTuple):
-    """How a role looks: a letter in golden pictures, a colour of COLOURS, bold, dim."""
-    letter: str
-    colour: str = ''
-    bold: bool = False
-    dim: bool = False
-
-
-ROLES = {
-    '': Role('.'), 'soft': Role('s'), 'dim': Role('d', dim=True), 'strong': Role('S', bold=True),
-    'border': Role('b', dim=True), 'title': Role('t', bold=True),
-    'badge': Role('B', 'cyan', bold=True), 'alert': Role('a', 'yellow', bold=True),
-    'blue': Role('u', 'blue'), 'target': Role('T', 'cyan'),
-    'green': Role('g', 'green'), 'yellow': Role('y', 'yellow'), 'orange': Role('o', 'orange'),
-    'red': Role('r', 'red', bold=True),
+STORE_STEP = ' Mend or delete it, or set CLAUDE_USAGE_DIR to a folder of your own.'
+CLOCK_OFF = HOUR                # a server's clock that is off by more is told by --doctor
+METRICS = {
+    'up': 'Whether the last request brought numbers.',
+    'reply_age_seconds': 'Age of the numbers.',
 }
-# The colour's number among 256, and among 8, where bold helps to tell orange from yellow.
-COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6),
-           'blue': (4, 4)}
 
 
 def as_text(lines, depth):
@@ -5139,258 +7023,193 @@ def trimmed(line):
     """`line` without blanks at its end."""
     while line and not line[-1].text.strip():
         line = line[:-1]
-    return line and (*line[:-1], line[-1]._replace(text=line[-1].text.rstrip()))
+    if not line:
+        return ()
+    last = line[-1]
+    return line[:-1] + (Span(last.text.rstrip(), last.role),)
 
 
 def painted(span, depth):
     """A span between the escape sequences of its role."""
-    role = ROLES[span.role]
-    codes = ['1'] * is_bold(role, depth) + ['2'] * role.dim
-    if role.colour:
-        number = COLOURS[role.colour][depth < 256]
-        codes.append('38;5;%d' % number if depth >= 256 else '%d' % (30 + number))
-    return '\x1b[%sm%s\x1b[0m' % (';'.join(codes), span.text) if depth and codes else span.text
+    role, codes = ROLES[span.role], []
+    if is_bold(role, depth):
+        codes.append('1')
+    if role.dim:
+        codes.append('2')
+    if role.colour and depth >= 256:
+        codes.append('38;5;%d' % COLOURS[role.colour][0])
+    elif role.colour:
+        codes.append('%d' % (30 + COLOURS[role.colour][1]))
+    if not depth or not codes:
+        return span.text
+    return '\x1b[%sm%s\x1b[0m' % (';'.join(codes), span.text)
 
 
-def is_bold(role, depth):
-    """Whether a role is bold; among 8 colours orange is, to be told from yellow."""
-    return role.bold or (role.colour == 'orange' and depth < 256)
+def has_numbers(snapshot, place, mode):
+    """Whether there is a number to show."""
+    return any(document.has_numbers(snapshot, place, mode) for document in DOCUMENTS)
 
 
-def iso(at):
-    """Epoch seconds as ISO-8601 in UTC; None stays None."""
-    return None if at is None else time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
-
-
-def as_json(snapshot, now, mode='code'):
-    """The snapshot as one JSON document, with the same keys always."""
-    account, usage = account_of(snapshot), snapshot.usage.value
-    shown = {'name': account.name, 'email': account.email, 'organization': account.organization,
-             'badges': account.badges, 'tier': account.tier}
-    return json.dumps({
-        'schema': 1, 'version': __version__, 'generated_at': iso(now), 'mode': mode,
-        'account': {key: value if key == 'badges' else value or None
-                    for key, value in shown.items()},
-        'limits': [limit_json(limit, now) for limit in usage.limits] if usage else [],
-        'extra_usage': spend_json(usage.spend) if usage and usage.spend else None,
-        'pace_maker': pace_json(snapshot.pace_maker, pace_status(snapshot, now)),
-        'console': console_json(snapshot.console.value),
-        'sources': {'usage': source_json(usage_of(snapshot), now),
-                    'profile': source_json(snapshot.profile, now),
-                    **({'console': source_json(snapshot.console, now, CONSOLE_ERRORS)}
-                       if mode == 'console' else {})},
-    }, indent=2) + '\n'
-
-
-def limit_json(limit, now):
-    """A Limit as values of JSON."""
-    left = None if limit.resets_at is None else max(0, int(limit.resets_at - now))
-    return {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
-            'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
-            'window_seconds': limit.window, 'level': level(limit.used)}
-
-
-def spend_json(spend):
-    """A Spend as values of JSON, in units of its currency."""
-    scale = 10 ** spend.digits
-    return {'used': spend.used / scale,
-            'limit': None if spend.limit is None else spend.limit / scale,
-            'currency': spend.currency, 'used_percent': spend.percent}
-
-
-def pace_json(known, pace):
-    """A PaceStatus as values of JSON; None is not installed or, in Console mode, not known."""
-    told, enabled = pace or PaceStatus(None), None
-    installed = pace is not None if known.at is not None or known.failure else None
-    if pace and pace.status != 'error':
-        enabled = pace.status != 'inactive'
-    return {'installed': installed, 'enabled': enabled, 'status': told.status,
-            'throttling': told.throttling,
-            'delay_seconds': told.delay_seconds, 'window': told.window,
-            'target_percent': rounded(told.target), 'deviation_percent': rounded(told.deviation),
-            'algorithm': told.algorithm, 'strategy': told.strategy, 'tempo': told.tempo,
-            'stale': told.stale, 'estimated': told.estimated, 'at': iso(told.at)}
-
-
-def console_json(console):
-    """The Console as values of JSON, amounts as whole cents; None without one."""
-    if not console:
-        return None
-    own, project = console.own, console.projection
-    return {
-        'organization': console.organization, 'month': console.month, 'through': console.through,
-        'you': None if own is None else {
-            'email': console.you, 'cents': whole(own.get('USD', 0)), 'currency': 'USD'},
-        'organization_cents': None if console.total is None else whole(
-            console.total.get('USD', 0)),
-        'projected_cents': project and whole(project.projected),
-        'projected_high_cents': None if not project or project.other is None else whole(
-            max(project.projected, project.other)),
-        'rate_cents_per_hour': project and round(float(project.rate), 4),
-        'by_day': [{'day': day, 'cents': None if cents is None else whole(cents)}
-                   for day, cents in console.by_day],
-        **{key: [{'name': name, 'currency': currency, 'cents': whole(cents)}
-                 for name, currency, cents in getattr(console, key)]
-           for key in ('by_user', 'by_model', 'by_workspace')},
-        'complete': console.complete}
-
-
-def whole(cents):
-    """Cents as a whole number, half a cent up."""
-    from decimal import Decimal
-    return int(Decimal(cents) + (1 if cents >= 0 else -1) * Decimal('0.5'))
-
-
-def rounded(percent):
-    """A percent without the noise of its arithmetic; None stays None."""
-    return percent if percent is None else round(percent, 4)
-
-
-def source_json(known, now, errors=ERRORS):
-    """How a source stands, as values of JSON; `errors` has the words of its failures."""
-    failure = known.failure
-    return {'status': status(known, now), 'at': iso(known.at),
-            'age_seconds': None if known.at is None else max(0, int(now - known.at)),
-            'error': failure.code if failure else None,
-            'message': message(failure, known.next_at, now, errors) if failure else '',
+def source_json(known, moment, mode=''):
+    """How a source stands, as values of JSON; a mode has its own words for failures."""
+    failure, age, words = known.failure, None, ''
+    if known.at is not None:
+        age = max(0, int(moment.now - known.at))
+    if failure:
+        words = message(failure, known.next_at, moment, mode)
+    return {'status': status(known, moment), 'at': iso(known.at), 'age_seconds': age,
+            'error': failure.code if failure else None, 'message': words,
             'next_at': iso(known.next_at)}
 
 
-def find_replies(snapshot, took, now):
-    """The Findings about Code mode and Pace Maker, after the service was asked."""
-    known, pace = usage_of(snapshot), pace_status(snapshot, now)
-    if known.failure:
-        words = message(known.failure, known.next_at, now)
-        yield Finding(known.failure.code == 'rate_limited', 'Code mode', words + (
-            '' if took is None else ' The request took %.2f s.' % took))
-    elif took is None:
-        yield Finding(True, 'Code mode', 'numbers of %s ago; the service may be asked at %s.' % (
-            countdown(now - known.at), clock_text(known.free_at, now)))
-    else:
-        yield Finding(True, 'Code mode', 'the service answered in %.2f s.' % took)
-    if pace:
-        yield Finding(pace.status != 'error', 'Pace Maker', (
-            pace.reason or PACE_WORDS[pace.status].lstrip('⚠✓ ').lower()) + '.')
-    else:
-        yield Finding(False, 'Pace Maker', 'not installed, nor needed.')
+def as_json(snapshot, places, moment, mode):
+    """The Snapshot as one JSON document; of several accounts one each, in a list."""
+    documents = [account_json(snapshot, place, moment, mode) for place in places]
+    document = documents[0]
+    if len(documents) > 1:
+        document = {'schema': 1, 'accounts': documents}
+    return json.dumps(document, indent=2) + '\n'
+
+
+def account_json(snapshot, place, moment, mode):
+    """What is known of one account as values of JSON, with the same keys always."""
+    document = {'schema': 1, 'version': __version__, 'generated_at': iso(moment.now),
+                'mode': mode}
+    sources = {}
+    for feature in DOCUMENTS:
+        found = feature.json(snapshot, place, moment, mode)
+        sources.update(found.pop('sources', {}))
+        document.update(found)
+    document['sources'] = sources
+    return document
+
+
+def as_metrics(snapshot, places, moment, mode):
+    """The Snapshot in Prometheus' text format 0.0.4, for node_exporter's textfile collector.
+
+    Of several accounts, each sample has a label that names its account.
+    """
+    found, helps = {}, dict(METRICS)
+    for feature in DOCUMENTS:
+        helps.update(feature.helps)
+    for place in places:
+        account = {}
+        if len(places) > 1:
+            account = {'account': MODES[mode].name(snapshot, place)}
+        for name, samples in account_metrics(snapshot, place, moment, mode).items():
+            found.setdefault(name, []).extend(
+                (dict(account, **labels), value) for labels, value in samples)
+    return ''.join(metric_text('claude_usage_' + name, words, found.get(name, ()))
+                   for name, words in helps.items())
+
+
+def account_metrics(snapshot, place, moment, mode):
+    """The samples of one account: name -> [(labels, value)]."""
+    known = MODES[mode].known(snapshot, place)
+    is_up = has_numbers(snapshot, place, mode) and not known.failure
+    found = {'up': [({}, int(is_up))]}
+    if known.at is not None:
+        limits = MODES[mode].limits(snapshot, place).limits
+        oldest = min((limit.at for limit in limits), default=known.at)
+        found['reply_age_seconds'] = [({}, max(0, moment.now - oldest))]
+    for feature in DOCUMENTS:
+        found.update(feature.metrics(snapshot, place, moment, mode))
+    return found
+
+
+def metric_text(name, words, samples):
+    """The lines of one gauge; none without samples."""
+    if not samples:
+        return ''
+    lines = ['# HELP %s %s' % (name, words), '# TYPE %s gauge' % name]
+    for labels, value in samples:
+        told = ','.join('%s="%s"' % (label, re.sub(r'(["\\])', r'\\\1', words))
+                        for label, words in labels.items())
+        if told:
+            told = '{%s}' % told
+        lines.append('%s%s %r' % (name, told, value))
+    return '\n'.join(lines) + '\n'
+
+
+def check_limits(usage, percent, moment):
+    """(exit code, limits) of --check for a Usage: 3 and the limits that are at `percent` or over,
+    else 1 if one is not known or was told too long ago, else 0."""
+    young = [limit for limit in usage.limits if moment.now - limit.at <= CHECK_MAX_AGE]
+    over = [limit for limit in young if limit.used >= percent]
+    if over:
+        return 3, over
+    is_known = usage.limits and usage.is_whole and len(young) == len(usage.limits)
+    return (0 if is_known else 1), []
+
+
+def find_versions():
+    """The Findings about the versions of what is used."""
+    import platform
+    yield Finding(True, 'claude-usage ' + __version__, 'Python %s, %s.' % (
+        platform.python_version(), platform.system()))
+    for name, load, attribute in (('urllib3', load_urllib3, '__version__'),
+                                  ('SQLite', load_sqlite3, 'sqlite_version')):
+        module, failure = tried(load)
+        if failure:
+            yield Finding(False, name, failure.detail + '.')
+        else:
+            yield Finding(True, name, getattr(module, attribute) + '.')
+
+
+def find_network(url, env):
+    """The Findings about the proxy and the certificates for an address."""
+    proxy = proxy_of(url)
+    host = 'none'
+    if proxy:
+        host = proxy.rpartition('@')[2].split('://')[-1]
+    yield Finding(True, 'Proxy', clean(host) + '.')
+    given = [name for name in CERTIFICATE_FILES if env.get(name)]
+    for name in given:
+        is_there = os.access(env[name], os.R_OK)
+        words = '.' if is_there else ' cannot be read. Correct or unset it.'
+        yield Finding(is_there, name, short_path(env[name]) + words)
+    if not given:
+        yield Finding(True, 'Certificates', "the system's.")
+
+
+def find_store(store, trouble, now):
+    """The Finding about our own file, with which there may just have been a trouble."""
+    if not trouble:
+        failure = tried(store.touch, now)[1]
+        count, no_count = tried(store.count, now)
+        failure = failure or no_count
+        if not failure:
+            return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
+                short_path(store.path), os.path.getsize(store.path) // 1024, count))
+        trouble = STORE_TROUBLE[failure.code].format(failure.detail)
+    return Finding(False, 'Store', trouble + STORE_STEP)
+
+
+def doctor_findings(setup, snapshot, moment):
+    """All Findings of --doctor."""
+    yield from find_versions()
+    yield from find_network(setup.options.api_url, setup.env)
+    for find in FINDINGS:
+        yield from find(setup, snapshot, moment)
+    yield find_store(setup.store, snapshot['', 'store'].value, moment.now)
+    yield find_terminal()
 
 
 def as_findings(findings):
     """The lines of --doctor."""
-    return [(Span('✓ ' if is_good else '✗ ', 'green' if is_good else 'alert'),
-             Span(place + ': ', 'strong'), Span(words)) for is_good, place, words in findings]
+    lines = []
+    for finding in findings:
+        mark = Span('✓ ', 'green') if finding.is_good else Span('✗ ', 'alert')
+        lines.append((mark, Span(finding.place + ': ', 'strong'), Span(finding.words)))
+    return lines
 
 
-STATUS_LIMITS = ('five_hour', 'seven_day')
-STATUS_BAR = 6                          # cells
-
-
-def statusline(usage, model, now, width, ends='▕▏'):
-    """The line for Claude Code's status line in at most `width` cells: the windows, the model.
-
-    The bar stands between two `ends`.
-    """
-    limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS] if usage else []
-    if usage and not limits:
-        numbers = [summary(Snapshot(usage=Known(usage)), width, now)]
-    else:
-        numbers = [status_numbers(limits, ends * has_bar, has_left, now) for has_bar, has_left in
-                   ((True, True), (False, True), (False, False))]
-    tail = (Span(' · ' * bool(numbers[0]) + model, 'soft'),) * bool(model)
-    lines = [line + tail for line in numbers] + numbers[-1:] + (
-        [status_numbers(limits[:1], '', False, now), numbers[-1][1:2]] if limits else [])
-    line = next((line for line in lines if width_of(line) <= width), lines[-1])
-    return trimmed(fit(line, min(width, width_of(line))))
-
-
-def status_numbers(limits, ends, has_left, now):
-    """The spans of limits, of which the first may have a bar between `ends` and a countdown."""
-    line = ()
-    for index, limit in enumerate(limits):
-        colour, left = level(limit.used), short_left(limit, now)
-        line += (Span(' · ' * bool(index) + limit.short + ' '),
-                 Span('%d%%' % percent_shown(limit.used), colour))
-        if ends and not index:
-            line += (Span(' ' + ends[0], 'dim'), *bar(limit.used, STATUS_BAR),
-                     Span(ends[1], 'dim'))
-        if has_left and not index:
-            line += (Span(' ' + left, 'soft'),)
-    return line
-
-
-def over(usage, at, percent, now):
-    """(exit code, words for stdout) of --check: 3 and the limits that are at `percent` or over, 0
-    if none is, 1 if they are not known or were told too long ago."""
-    if not usage or not usage.limits or now - at > KNOWN_SECONDS:
-        return 1, ''
-    limits = [limit for limit in usage.limits if limit.used >= percent]
-    is_old = usage.rest_at is not None and now - usage.rest_at > KNOWN_SECONDS
-    if usage.rest_at is None and usage.via == 'Claude Code':
-        is_old = not {limit.id for limit in usage.limits}.issuperset(STATUS_LIMITS)
-    return 3 if limits else int(is_old), ''.join('%s: %g%% used, %s\n' % (
-        limit.label, limit.used, reset_words(limit, now)[0]) for limit in limits)
-
-
-def as_metrics(snapshot, now, mode='code'):
-    """The snapshot in Prometheus' text format 0.0.4, for node_exporter's textfile collector."""
-    known, usage, console = main_of(snapshot, mode), snapshot.usage.value, snapshot.console.value
-    limits, spend = usage.limits if usage else (), usage and usage.spend
-    scale = 10 ** spend.digits if spend else 1
-    money_of = {'currency': spend.currency} if spend else {}
-    end = console and console.projection
-    values = {
-        'up': [({}, int(has_numbers(snapshot, mode) and not known.failure))],
-        'reply_age_seconds': [] if known.at is None else [
-            ({}, max(0, now - (usage and usage.rest_at or known.at)))],
-        'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
-        'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
-                                          for limit in limits if limit.resets_at is not None],
-        'extra_used': [(money_of, spend.used / scale)] if spend else [],
-        'extra_limit': [] if not spend or spend.limit is None else [
-            (money_of, spend.limit / scale)],
-        'console_own_cost': costs_of(console and console.own),
-        'console_organization_cost': costs_of(console and console.total),
-        'console_projected_cost': costs_of(end and {'USD': end.projected}),
-    }
-    return ''.join(metric('claude_usage_' + name, words, values[name])
-                   for name, words in METRICS.items())
-
-
-# name, without what they all begin with -> what it means.
-METRICS = {
-    'up': 'Whether the last request brought numbers.',
-    'reply_age_seconds': 'Age of the numbers.',
-    'limit_used_ratio': 'Used part of a rate limit; 1 is all of it.',
-    'limit_reset_timestamp_seconds': 'When the window of a rate limit resets.',
-    'extra_used': 'Extra usage beyond the plan, in its currency.',
-    'extra_limit': 'The most that extra usage may come to, in its currency.',
-    'console_own_cost': 'Your Claude Code cost, month to date.',
-    'console_organization_cost': 'Cost of the organization, month to date, without Priority Tier.',
-    'console_projected_cost': 'Where the cost will be at the end of the month: yours, or the '
-                              'organization\'s where you are not known.',
-}
-
-
-def costs_of(sums):
-    """The samples of currency -> cents, which may be nothing yet; none where it is not known."""
-    return [] if sums is None else [
-        ({'currency': currency}, float(cents / 10 ** MINOR_DIGITS.get(currency, 2)))
-        for currency, cents in sorted((sums or {'USD': 0}).items())]
-
-
-def metric(name, words, samples):
-    """The lines of one gauge; none without samples."""
-    lines = ['# HELP %s %s' % (name, words), '# TYPE %s gauge' % name] * bool(samples)
-    for labels, value in samples:
-        told = ','.join('%s="%s"' % (label, re.sub(r'(["\\])', r'\\\1', text))
-                        for label, text in labels.items())
-        lines.append('%s%s %s' % (name, '{%s}' % told if told else '', repr(value)))
-    return ''.join(line + '\n' for line in lines)
-
-
-# ---- 11. Keys ----------------------------------------------------------------------------------
+# ---- Keys --------------------------------------------------------------------------------------
 # What a key does is a pure function from one Ui to the next. The table feeds the help panel,
 # --help, and the check of README.
+
+NOTICE_SECONDS = 4              # an answer to a key stays in the hint's row
+
 
 class Key(NamedTuple):
     """What a key does. The help panel and --help are made from this."""
@@ -5400,59 +7219,79 @@ class Key(NamedTuple):
     action: Callable            # (ui, snapshot, frame, now) -> ui
 
 
-def refresh(ui, snapshot, frame, now):
-    """Ask for usage now, or say when that is possible."""
-    known = main_of(snapshot, ui.mode)
-    if is_waiting(snapshot, ui):
-        notice = ('Already asking.',)
-    elif known.free_at is None:
-        notice = (message(known.failure, None, now, words_of(ui.mode)),)
-    elif known.free_at > now:
-        at = time_of_day(known.free_at + 1)
-        notice = 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at
-    else:
-        ui, notice = ui._replace(asked_at=now), ('Refreshing.',)
+def say(ui, now, *notice):
+    """The Ui with an answer to a key, long and short."""
     return ui._replace(notice=notice, notice_until=now + NOTICE_SECONDS)
 
 
-# What a mode needs.
-NEEDS = {'code': 'Claude Code login', 'console': 'Admin API key'}
+def quit_program(ui, snapshot, frame, now):
+    """End the program."""
+    return ui._replace(exit_code=0)
+
+
+def refresh(ui, snapshot, frame, now):
+    """Ask for the numbers now, or say when that is possible."""
+    if not ui.mode:
+        return say(ui, now, 'Already asking.')
+    known = MODES[ui.mode].known(snapshot, ui.place)
+    if is_awaited(snapshot, ui) or not known.phase:
+        return say(ui, now, 'Already asking.')
+    if known.free_at is None and known.failure:
+        return say(ui, now, message(known.failure, None, Moment(now), ui.mode))
+    if known.free_at and known.free_at > now:
+        at = time_of_day(known.free_at + 1)
+        return say(ui, now, 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at)
+    return say(ui._replace(asked_at=now), now, 'Refreshing.')
 
 
 def switch_mode(ui, snapshot, frame, now):
     """Show the other mode, where there are credentials for both."""
-    others = [mode for mode in snapshot.modes.value or ui.modes if mode != ui.mode]
-    if others:
-        return ui._replace(mode=others[0], panel=0, scroll=0, help=False)
-    missing = NEEDS['code' if ui.mode == 'console' else 'console']
-    return ui._replace(notice=('There is no ' + missing + '.', missing),
-                       notice_until=now + NOTICE_SECONDS)
+    credentials = snapshot[ui.place, 'credentials'].value
+    if not credentials:
+        return say(ui, now, 'Looking for a login…')
+    for mode in MODES:
+        if mode != ui.mode:
+            if mode in modes_of(credentials):
+                return ui._replace(mode=mode, panel=0, scroll=0, help=False)
+            missing = MODES[mode].needs
+            ui = say(ui, now, 'There is no ' + missing + '.', missing)
+    return ui
+
+
+def toggle_help(ui, snapshot, frame, now):
+    """Open the help, or close it."""
+    return ui._replace(help=not ui.help, scroll=0)
+
+
+def close_help(ui, snapshot, frame, now):
+    """Close the help."""
+    return ui._replace(help=False, scroll=0)
 
 
 def scroll_by(rows=0, pages=0):
     """The action that moves the list by so many rows and pages."""
     def action(ui, snapshot, frame, now):
-        step = rows + pages * frame.room
-        return ui._replace(scroll=max(0, min(ui.scroll + step, frame.overflow)))
+        scroll = ui.scroll + rows + pages * frame.room
+        return ui._replace(scroll=max(0, min(scroll, frame.overflow)))
     return action
 
 
 def turn_to(step):
     """The action that gives the keys to the next panel, or the one before."""
     def action(ui, snapshot, frame, now):
-        count = len(panels_of(snapshot, ui.mode, now)) + 1
+        count = len(panels_of(Scene(snapshot, ui, Moment(now), ui.place)))
         return ui._replace(panel=(ui.panel + step) % count, scroll=0, help=False)
     return action
 
 
 KEYS = (
-    Key(('q',), 'q, Ctrl+C', 'quit', lambda ui, *_: ui._replace(exit_code=0)),
+    Key(('q',), 'q, Ctrl+C', 'quit', quit_program),
     Key(('r',), 'r', 'refresh', refresh),
     Key(('tab', 'right'), 'Tab, →', 'next panel', turn_to(1)),
     Key(('left',), '←', 'previous panel', turn_to(-1)),
     Key(('m',), 'm', 'the other mode', switch_mode),
-    Key(('?',), '?', 'this help', lambda ui, *_: ui._replace(help=not ui.help, scroll=0)),
-    Key(('escape',), 'Esc', 'close help', lambda ui, *_: ui._replace(help=False, scroll=0)),
+    Key(('?',), '?', 'this help', toggle_help),
+    Key(('escape',), 'Esc', 'close help', close_help),
     Key(('up',), '↑', 'up', scroll_by(-1)),
     Key(('down',), '↓', 'down', scroll_by(1)),
     Key(('page up',), 'PgUp', 'a page up', scroll_by(pages=-1)),
@@ -5464,12 +7303,12 @@ ACTIONS = {name: key.action for key in KEYS for name in key.names}
 def press(ui, key, snapshot, frame, now):
     """The Ui after a key, or after a signal, which comes as a key of its name."""
     if key.startswith('SIG'):
-        return ui._replace(exit_code=0 if key == 'SIGINT' else 128 + getattr(signal, key))
+        return ui._replace(exit_code=exit_code_of(key))
     action = ACTIONS.get(key)
     return action(ui, snapshot, frame, now) if action else ui
 
 
-# ---- 12. Screen --------------------------------------------------------------------------------
+# ---- Screen ------------------------------------------------------------------------------------
 # The only curses, in the main thread only. Signals set a mark that `key` returns like a key; the
 # terminal is given back as it was, whatever happens, and nothing can interrupt that.
 
@@ -5483,42 +7322,52 @@ class Screen:
         self.signals = []           # names, in the order they came
         self.painted = []           # the lines on the screen
         self.waits = None           # seconds that curses waits for a key
-        self.attributes = {}
+        self.attributes = {}        # role -> attribute of curses
 
     def __enter__(self):
-        self.saved = termios.tcgetattr(0) if termios else None
+        """Take the terminal and the signals, or neither if curses fails (curses.error)."""
+        if termios:
+            self.saved = termios.tcgetattr(0)
         for number in stop_signals():       # before curses, which would set its own
             signal.signal(number, self.on_signal)
         try:
             self.start()
-        except BaseException:
-            self.__exit__()
-            raise
+        finally:
+            if not self.attributes:         # the last step of `start` was not reached
+                self.__exit__()
         return self
 
     def start(self):
+        """Hand the terminal over to curses, and switch on what it can do."""
         for name in ('LINES', 'COLUMNS'):   # they would freeze the size
             os.environ.pop(name, None)
-        os.environ.setdefault('ESCDELAY', '100')
+        os.environ.setdefault('ESCDELAY', '100')        # milliseconds; ncurses waits for 1000
         self.window = open_window()
-        for step in (curses.noecho, curses.cbreak, lambda: self.window.keypad(True),
-                     lambda: curses.curs_set(0)):
-            attempt(step)
+        tolerate(curses.noecho)
+        tolerate(curses.cbreak)
+        tolerate(self.window.keypad, True)
+        tolerate(curses.curs_set, 0)
         self.attributes = role_attributes(self.colour)
 
     def __exit__(self, *_):
+        """Give the terminal back. Signals are ignored from now on, for the program ends."""
         for number in stop_signals():
             signal.signal(number, signal.SIG_IGN)
         self.restore()
 
     def restore(self):
-        """Undo everything, whatever of it fails."""
+        """Undo everything, whatever of it fails.
+
+        The settings that were saved come last, for endwin may know them wrongly.
+        """
         if self.window:
-            for step in (self.clear_last_row, lambda: self.window.keypad(False), curses.echo,
-                         curses.nocbreak, curses.endwin):
-                attempt(step)
+            tolerate(self.clear_last_row)
+            tolerate(self.window.keypad, False)
+            tolerate(curses.echo)
+            tolerate(curses.nocbreak)
+            tolerate(curses.endwin)
         if self.saved:
-            attempt(lambda: termios.tcsetattr(0, termios.TCSANOW, self.saved))
+            tolerate(termios.tcsetattr, 0, termios.TCSANOW, self.saved)
 
     def clear_last_row(self):
         """Where there is no alternate screen, the shell's prompt will stand there."""
@@ -5527,11 +7376,11 @@ class Screen:
         self.window.refresh()
 
     def on_signal(self, number, _):
-        """Note the signal for `key`. A second one finds the loop stuck: end here."""
+        """Note a signal for `key`. A second one finds the loop stuck: end here."""
         self.signals.append(signal.Signals(number).name)
         if len(self.signals) > 1:
             self.restore()
-            os._exit(press(Ui(), self.signals[0], None, None, 0).exit_code)
+            os._exit(exit_code_of(self.signals[0]))
 
     def size(self):
         """(columns, lines) now."""
@@ -5543,13 +7392,17 @@ class Screen:
         if len(lines) != len(self.painted):
             self.window.erase()
             self.painted = [None] * len(lines)
-        for y, (line, old) in enumerate(zip(lines, self.painted)):
-            if line != old:
+        for y, line in enumerate(lines):
+            if line != self.painted[y]:
                 self.paint_line(y, line)
         self.window.refresh()
         self.painted = lines
 
     def paint_line(self, y, line):
+        """Write the spans of a line at a row.
+
+        addstr moves on by the cells that ncurses counts, so each span is placed by ours.
+        """
         x = 0
         for text, role in line:
             try:
@@ -5572,45 +7425,59 @@ class Screen:
                 code = self.window.getch()
             self.painted = []
         elif code == -1 and not self.signals and time.monotonic() < deadline - 0.01:
-            return self.early(deadline)
+            return self.key_too_early(deadline)
         if self.signals:
             return self.signals[0]
-        return key_name(code) if code != -1 else ''
+        return key_name(code)
 
-    def early(self, deadline):
-        """After a wait that ended early without a key: 'SIGHUP' if the terminal is gone.
+    def key_too_early(self, deadline):
+        """What `key` returns where curses did not wait: 'SIGHUP' if the terminal is gone.
 
         Else the rest of the wait is sat out, for in such a state the loop would spin.
         """
-        if termios and attempt(lambda: termios.tcgetattr(0)):
+        if termios and tolerate(termios.tcgetattr, 0):
             return 'SIGHUP'
         time.sleep(max(0, deadline - time.monotonic()))
-        return self.signals[0] if self.signals else ''
+        if self.signals:
+            return self.signals[0]
+        return ''
 
 
-def attempt(step):
-    """Take a step that the terminal may not be capable of; return its error, if any."""
+def exit_code_of(signal_name):
+    """The exit code of a program that a signal ends: 0 for Ctrl+C, else 128 and its number."""
+    if signal_name == 'SIGINT':
+        return 0
+    return 128 + getattr(signal, signal_name)
+
+
+TERMINAL_ERRORS = (OSError, ValueError, getattr(curses, 'error', OSError),
+                   getattr(termios, 'error', OSError))
+
+
+def tolerate(step, *args):
+    """Call a function that the terminal may not be capable of -> its error, or None."""
     try:
-        step()
+        step(*args)
     except TERMINAL_ERRORS as error:
         return error
     return None
 
 
-TERMINAL_ERRORS = (OSError, ValueError) + ((curses.error,) if curses else ()) + (
-    (termios.error,) if termios else ())
-
-
 def key_name(code):
     """What KEYS calls a code of getch: the character, a word, or '' for none of them."""
     names = {9: 'tab', 27: 'escape', curses.KEY_LEFT: 'left', curses.KEY_RIGHT: 'right',
-             curses.KEY_UP: 'up', curses.KEY_DOWN: 'down',
-             curses.KEY_PPAGE: 'page up', curses.KEY_NPAGE: 'page down'}
-    return names.get(code) or (chr(code) if 32 < code < 127 else '')
+             curses.KEY_UP: 'up', curses.KEY_DOWN: 'down', curses.KEY_PPAGE: 'page up',
+             curses.KEY_NPAGE: 'page down'}
+    if 32 < code < 127:
+        return chr(code)
+    return names.get(code, '')
 
 
 def open_window():
-    """curses' window for the type of terminal at hand or, if that is unknown, a common one."""
+    """The window of curses for the type of terminal at hand or, if that is unknown, a common one.
+
+    curses.error if there is none.
+    """
     names = (os.environ.get('TERM') or 'unknown', 'xterm-256color', 'xterm', 'vt100')
     for name in names:
         os.environ['TERM'] = name
@@ -5622,49 +7489,112 @@ def open_window():
 
 
 def role_attributes(colour):
-    """role -> attribute of curses, in the colours that the terminal has."""
+    """role -> attribute of curses, in the colours that the terminal has, or without colour.
+
+    A foreground alone is set, for -1 leaves the background as it is.
+    """
     depth = start_colour() if colour else 0
     pairs = {}
-    for pair, (name, numbers) in enumerate(COLOURS.items() if depth else (), 1):
-        if not attempt(functools.partial(curses.init_pair, pair, numbers[depth < 256], -1)):
+    for pair, (name, (number, number_of_8)) in enumerate(COLOURS.items(), 1):
+        if depth < 256:
+            number = number_of_8
+        if depth and not tolerate(curses.init_pair, pair, number, -1):
             pairs[name] = curses.color_pair(pair)
-    return {name: pairs.get(role.colour, 0) | curses.A_BOLD * is_bold(role, depth)
-            | curses.A_DIM * role.dim for name, role in ROLES.items()}
+    attributes = {}
+    for name, role in ROLES.items():
+        attribute = pairs.get(role.colour, 0)
+        if is_bold(role, depth):
+            attribute |= curses.A_BOLD
+        if role.dim:
+            attribute |= curses.A_DIM
+        attributes[name] = attribute
+    return attributes
 
 
 def start_colour():
-    """How many colours there are: 256, 8 or 0. Beyond 768 the numbers mean something else."""
-    if attempt(curses.start_color) or attempt(curses.use_default_colors):
+    """Switch colours on -> how many there are: 256, 8 or 0.
+
+    Without the default colours the background would be black. Beyond 768 colours the numbers
+    mean something else: with 16.7 million (xterm-direct), 208 is blue.
+    """
+    if tolerate(curses.start_color) or tolerate(curses.use_default_colors):
         return 0
-    return 256 if 256 <= curses.COLORS <= 768 else 8 if curses.COLORS >= 8 else 0
+    if 256 <= curses.COLORS <= 768:
+        return 256
+    if curses.COLORS >= 8:
+        return 8
+    return 0
+
+
+def is_terminal(stream):
+    """Whether a standard stream, which may be closed, is a terminal."""
+    return bool(stream) and stream.isatty()
 
 
 def can_paint():
-    """Whether there is a terminal to paint on and to hear keys from."""
+    """Whether there is a terminal to paint on and to hear keys from.
+
+    One that cannot move its cursor (TERM=dumb) would show rubbish.
+    """
     if not (curses and is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return False
     if WINDOWS:
         return True                 # windows-curses has no terminfo
-    if attempt(curses.setupterm):
+    if tolerate(curses.setupterm):
         return True                 # an unknown type; open_window tries others
     return curses.tigetstr('cup') is not None
+
+
+WIDTH_MOST = 1000                       # cells of a line that is printed
+
+
+def terminal_size(fallback):
+    """(columns, lines): COLUMNS and LINES where set, else the terminal's, else the fallback.
+
+    The terminal's are one line less, for the prompt that comes after what is printed.
+    """
+    columns, lines = fallback
+    try:
+        columns, lines = os.get_terminal_size(sys.__stdout__.fileno())
+        lines -= 1
+    except (OSError, ValueError, AttributeError):
+        pass
+    return size_given('COLUMNS', columns), size_given('LINES', lines)
+
+
+def size_given(name, otherwise):
+    """The size that a variable of the environment names, at most WIDTH_MOST, or another."""
+    words = os.environ.get(name, '')
+    if words.isdecimal() and int(words) > 0:
+        return min(int(words), WIDTH_MOST)
+    return otherwise
 
 
 def find_terminal():
     """The Finding about the terminal."""
     if not can_paint():
         return Finding(False, 'Terminal', 'none; the live view needs one, else it is --once.')
-    colours = 16                    # windows-curses has no terminfo to ask
-    if not WINDOWS:
-        colours = 0 if attempt(curses.setupterm) else curses.tigetnum('colors')
-    return Finding(unicode_terminal(), 'Terminal', '%s, %dx%d, %d colours, %s.' % (
-        clean(os.environ.get('TERM', '')), *os.get_terminal_size(1), max(colours, 0),
-        'UTF-8' if unicode_terminal() else 'not UTF-8: set LC_ALL=C.UTF-8'))
+    name = clean(os.environ.get('TERM', ''))
+    columns, lines = os.get_terminal_size(1)
+    colours = 0
+    if WINDOWS:
+        colours = 16                # windows-curses has no terminfo to ask
+    elif not tolerate(curses.setupterm):
+        colours = max(0, curses.tigetnum('colors'))
+    is_unicode = unicode_terminal()
+    encoding = 'UTF-8' if is_unicode else 'not UTF-8: set LC_ALL=C.UTF-8'
+    words = '%s, %dx%d, %d colours, %s.' % (name, columns, lines, colours, encoding)
+    return Finding(is_unicode, 'Terminal', words)
 
 
-# ---- 13. Loop ----------------------------------------------------------------------------------
+# ---- Loop --------------------------------------------------------------------------------------
 # Drain, compose, paint, listen. Resizing, timers and redrawing need no branch: a frame depends on
 # the snapshot, the Ui, the size and the time, so it is made anew when one of these has changed.
+
+KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
+SILENCE_SECONDS = 62            # a locked store, a lost claim and two requests take no longer
+DIRECTORY_SECONDS = 5           # one of several config directories is waited for
+
 
 def drain(inbox, snapshot):
     """The snapshot with all that waits in the inbox."""
@@ -5673,38 +7603,50 @@ def drain(inbox, snapshot):
     return snapshot
 
 
+def with_mode(ui, snapshot):
+    """The Ui with its mode, once the credentials tell it."""
+    credentials = snapshot[ui.place, 'credentials'].value
+    if ui.mode or not credentials:
+        return ui
+    return ui._replace(mode=credentials.mode)
+
+
 def run(screen, pollers, inbox, ui, clock=time.time):
     """Paint and listen until something ends it; return the exit code.
 
     The pollers start after the first frame, which their imports would delay.
     """
-    for poller in pollers:
-        if poller.mode == ui.mode:
-            poller.look()
     snapshot, seen, since, until = Snapshot(), None, 0, 0
     while ui.exit_code is None:
         snapshot, now, size = drain(inbox, snapshot), clock(), screen.size()
+        ui = with_mode(ui, snapshot)
         if (snapshot, ui, size) != seen or not since <= now < until:
-            frame = compose(snapshot, ui, size, now)
+            moment = Moment(now)
+            frame = compose(snapshot, ui, size, moment)
             screen.paint(frame.lines)
             ui = ui._replace(scroll=min(ui.scroll, frame.overflow))
-            serve(pollers, ui.mode)
-            seen, since, until = (snapshot, ui, size), now, next_change(snapshot, ui, now)
-            wait = EAGER_SECONDS if is_waiting(snapshot, ui) else KEY_SECONDS
+            serve(pollers, ui.mode, accounts_of(snapshot, ui))
+            seen, since, until = (snapshot, ui, size), now, moment.until
+            wait = EAGER_SECONDS if is_awaited(snapshot, ui) else KEY_SECONDS
         key = screen.key(wait)
-        if not key:
-            continue
-        before, ui = ui, press(ui, key, snapshot, frame, clock())
-        for poller in pollers:
-            if ui.asked_at != before.asked_at and poller.mode == ui.mode:
-                poller.ask_now(ui.asked_at)
+        if key:
+            before, ui = ui, press(ui, key, snapshot, frame, clock())
+            if ui.asked_at != before.asked_at:
+                ask_all(pollers, ui.mode, accounts_of(snapshot, ui), ui.asked_at)
     return ui.exit_code
 
 
-def serve(pollers, mode):
-    """Let the pollers of a mode run, and only these."""
+def serves(poller, mode, places):
+    """Whether a poller is wanted in a mode; of an account that several places have, one is."""
+    if poller.is_of_account and poller.place not in places:
+        return False
+    return not poller.modes or mode in poller.modes
+
+
+def serve(pollers, mode, places):
+    """Let the pollers of a mode and of these places run, and only these."""
     for poller in pollers:
-        wanted = poller.mode == mode
+        wanted = serves(poller, mode, places)
         was_wanted, poller.wanted = poller.wanted, wanted
         if wanted and not poller.is_alive():
             poller.start()
@@ -5712,140 +7654,91 @@ def serve(pollers, mode):
             poller.asked.set()
 
 
-def is_waiting(snapshot, ui):
+def ask_all(pollers, mode, places, at, max_age=None):
+    """Have all pollers of a mode and of these places ask as soon as possible."""
+    for poller in pollers:
+        if serves(poller, mode, places):
+            poller.ask_now(at, max_age)
+
+
+def is_awaited(snapshot, ui):
     """Whether somebody waits for a reply: the first, the rest of it, or one asked for."""
-    known = main_of(snapshot, ui.mode)
-    return not known.failure and (known.at is None or known.free_at is None
-                                  or (ui.asked_at or 0) > known.at)
+    if not ui.mode:
+        return True
+    for place in ui.places or (ui.place,):
+        known = MODES[ui.mode].known(snapshot, place)
+        if not known.failure and known.phase in ('', ASKING):
+            if known.at is None or known.next_at is None or (ui.asked_at or 0) > known.at:
+                return True
+    return False
 
 
-def collect(pollers, inbox, mode, patience=None, progress=None, seconds=SILENCE_SECONDS):
-    """The Snapshot once every source of a mode has answered, for outputs that are made just once.
+def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SECONDS):
+    """(Snapshot, Ui) once every source of the mode has answered, for what is printed once.
 
-    Replies younger than `patience` serve; by default those that a monitor would not renew yet.
-    `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait.
+    Replies younger than `max_age` serve; by default those that a monitor would not renew yet.
+    `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait, and a
+    directory that does not answer at all does not hold up others for longer than a few.
     """
-    snapshot = Snapshot()
-    for poller in pollers if patience is not None else ():
-        poller.ask_now(time.time(), patience)
-    serve(pollers, mode)
-    while not is_settled(snapshot, mode):
+    snapshot, has_asked, began = Snapshot(), False, time.monotonic()
+    if ui.places:
+        seconds = DIRECTORY_SECONDS
+    while True:
+        ui = with_mode(ui, snapshot)
+        places = accounts_of(snapshot, ui)
+        if ui.mode and not has_asked:
+            has_asked = True
+            if max_age is not None:
+                ask_all(pollers, ui.mode, places, time.time(), max_age)
+        serve(pollers, ui.mode, places)
+        awaited = [poller for poller in pollers if is_answer_awaited(poller, snapshot, ui, places)]
+        if ui.mode and not awaited:
+            return snapshot, ui
         try:
             snapshot = absorb(snapshot, inbox.get(timeout=seconds))
         except queue.Empty:
-            source = 'console' if mode == 'console' else 'usage'
-            return absorb(snapshot, Reading(source, time.time(), failure=Failure('timeout')))
+            asking = [place for place in places if snapshot[place, 'usage'].phase == ASKING]
+            if asking and time.monotonic() - began < SILENCE_SECONDS:
+                continue
+            ui = ui._replace(mode=ui.mode or 'code')
+            source = MODES[ui.mode].source
+            for place in {poller.place for poller in awaited}:
+                failed = Known(failure=Failure('timeout'), phase=PLANNED)
+                snapshot = absorb(snapshot, Reading(place, source, failed))
+            return snapshot, ui
         if progress:
             progress(snapshot)
-    return snapshot
 
 
-def is_settled(snapshot, mode):
-    """Whether nothing more is to come: what is still being asked for has no next time."""
-    def came(known):
-        return bool(known.failure or known.next_at is not None)
-    if mode == 'console':
-        return came(snapshot.console)
-    profile, pace = snapshot.profile, snapshot.pace_maker
-    return bool((pace.at or pace.failure) and came(usage_of(snapshot)) and (
-        usage_of(snapshot).failure or profile.value or profile.failure))
+def is_answer_awaited(poller, snapshot, ui, places):
+    """Whether an output waits for a poller: what serves another mode first is only shown."""
+    is_wanted = serves(poller, ui.mode, places) and poller.modes[:1] in ((), (ui.mode,))
+    return is_wanted and not poller.is_settled(snapshot)
 
 
-# ---- 14. Demo ----------------------------------------------------------------------------------
+# ---- Demo --------------------------------------------------------------------------------------
 # Invented replies and rows, which go the way of real ones: all is seen without an account, and
 # nothing is modelled twice.
 
-def demo_usage(now):
-    """A usage reply for an invented account, whose percents rise and begin anew."""
-    def window(seconds, pace):
-        return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
-    fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
-             'resets_at': now + 7 * DAY - now % (7 * DAY),
-             'scope': {'model': {'display_name': 'Fable'}}}
-    return {'five_hour': window(5 * HOUR, 3), 'seven_day': window(7 * DAY, 40), 'limits': [fable],
-            'extra_usage': {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR',
-                            'used_credits': int(now / 7 % 2000)}}
-
-
-def demo_profile():
-    """A profile reply for the same account."""
-    return {'account': {'full_name': 'Ada Example', 'email': 'ada@example.com'},
-            'organization': {'name': 'Example Engines', 'organization_type': 'claude_enterprise',
-                             'rate_limit_tier': 'default_claude_max_5x'}}
-
-
-def demo_pace_maker(now):
-    """The config and the rows of an invented Pace Maker, which throttles above its target."""
-    def rows(names, *values):
-        return [dict(zip(names.split(), row)) for row in values]
-    start, beat, used = now - now % (5 * HOUR), int(now) % 10, now / 3 % 101
-    over = used > adaptive_target(start + 5 * HOUR, 5 * HOUR, {}, now)
-    return {'hook_model': 'sonnet+opus->haiku', 'langfuse_enabled': True}, {
-        'api_cache': rows('timestamp five_hour_util five_hour_resets_at seven_day_util '
-                          'seven_day_resets_at', (now + 1, used, start + 5 * HOUR, 34, None)),
-        'pacing_decisions': rows('timestamp should_throttle delay_seconds',
-                                 (now, int(over), 45 * over)),
-        'blockage_events': rows('timestamp category', *((now - 60 * index, category) for
-                                index, category in enumerate(list(BLOCKAGES)[:4] * 2))),
-        'langfuse_metrics': rows('at sessions traces spans', (now, 3, 41, 388)),
-        'secrets_metrics': rows('at count', (now, 7)),
-        'activity_events': rows('at code status', (now - beat, 'IV', 'green'),
-                                (now - 3, 'TD', 'red'), (now - 5, 'CC', 'blue')),
-        'governance_events': rows(
-            'at type project words',
-            (now - beat, 'IV', 'engine', 'The edit does what was announced: accepted.'),
-            (now - 700, 'TD', 'engine', 'No failing test was seen before the change. Write one '
-                                        'first, then run it again.')),
-        'agents': rows('last_seen agent_id session_id role subagent_type workspace_root '
-                       'start_time ended_at',
-                       (now, 'a1', 's1', 'root', 'agent', '/home/ada/engine', now - 900, None),
-                       (now, 'a2', 's1', 'sub', 'test-runner', '/home/ada/engine', now, None),
-                       (now - 400, 'b1', 's2', 'root', 'agent', '/home/ada/notes', now, None)),
-        'agent_actions': rows('id agent_id tool_name', (6, 'a1', 'Edit'), (5, 'a1', 'Read'),
-                              (4, 'a1', 'Bash'), (3, 'a2', 'Bash'), (2, 'b1', 'Grep'))}
-
-
-def demo_console(now):
-    """The Console of an invented organization, whose days cost more and less."""
-    from decimal import Decimal
-    days, buckets = {}, []
-    for day in days_of_month(now):
-        cents = 120 + int(day[-2:]) * 7919 % 350
-        rows = [{'actor': {'type': 'user_actor', 'email_address': name + '@example.com'},
-                 'model_breakdown': [{'model': model, 'estimated_cost': {
-                     'amount': Decimal(cents * share) / 10, 'currency': 'USD'}}]}
-                for name, model, share in (('ada', 'claude-opus', 10), ('ben', 'claude-sonnet', 7),
-                                           ('cleo', 'claude-opus', 4))]
-        days[day] = parse_claude_code(rows)
-        buckets.append({'starting_at': day, 'results': [
-            {'amount': str(cents * 40), 'currency': 'USD', 'workspace_id': 'w1'},
-            {'amount': str(cents * 9), 'currency': 'USD', 'workspace_id': None}]})
-    return reckon_console('Example Engines', 'ada@example.com', days, parse_cost_report(buckets),
-                          {'w1': 'Production'}, {}, now)
+DEMO_PLACES: Tuple[str, ...] = ()       # one account is shown
 
 
 class DemoPoller(Poller):
-    """Invented replies through the real parsers: no network, no credentials, no urllib3."""
-
-    def __init__(self, inbox, clock, mode):
-        super().__init__(inbox, clock)
-        self.mode = self.source = mode
+    """Tells what all features invent for the time: no network, no credentials, no urllib3."""
+    sources = ('demo',)
 
     def once(self):
         now = self.clock()
-        self.tell('profile', parse_profile(demo_profile()), None, now + DAY, now)
-        self.tell('usage', parse_usage(demo_usage(now)), None, now + 1, now)
-        config, tables = demo_pace_maker(now)
-        self.tell('pace_maker', parse_pace_maker(parse_pace_config(config), tables, ((now,),),
-                                                 '2.34', (), now))
-        self.tell('console', demo_console(now), None, now + CONSOLE_SECONDS, now)
+        login = Login('', None, Account())
+        self.tell('credentials', Known(Credentials(login, '', 'code'), 0.0, phase=PLANNED), '')
+        for demo in DEMOS:
+            for place, source, known in demo(now):
+                self.tell(source, known, place)
+        self.tell('demo', Known(at=now, phase=PLANNED), '')      # all is told
         return 1
 
-    def look(self):
-        self.once()
 
-
-# ---- 15. Command line --------------------------------------------------------------------------
+# ---- Command line ------------------------------------------------------------------------------
 # Options, and a function for each output: live, once, JSON, metrics, check, doctor, status line.
 
 EXIT_CODES = '''exit codes:
@@ -5857,7 +7750,7 @@ EXIT_CODES = '''exit codes:
   128 + number: the live view was ended by that signal'''
 
 
-def interval(words):
+def interval_option(words):
     """--interval in seconds. ArgumentTypeError for no number, too small or too large a one."""
     try:
         seconds = float(words)
@@ -5869,7 +7762,7 @@ def interval(words):
     return seconds
 
 
-def percent(words):
+def percent_option(words):
     """--check's percent. ArgumentTypeError unless it is a number from 0 to 100."""
     try:
         value = float(words)
@@ -5880,7 +7773,7 @@ def percent(words):
     return value
 
 
-def api_url(words):
+def api_url_option(words):
     """--api-url. ArgumentTypeError unless it is plain and https, or http on loopback."""
     try:
         url = parse_url(words)
@@ -5893,31 +7786,32 @@ def api_url(words):
     return words
 
 
-# Every option, as argparse takes it.
-OPTIONS = {
-    '--mode': {'choices': ('auto',) + MODES, 'default': 'auto',
+def output(name, words):
+    """The arguments of an option that chooses what is printed."""
+    return {'action': 'store_const', 'dest': 'output', 'const': name, 'help': words}
+
+
+# Every option of the core, as argparse takes it; those of features come after them.
+CORE_OPTIONS = {
+    '--mode': {'choices': ('auto', 'code', 'console'), 'default': 'auto',
                'help': 'what to show (auto: what the credentials found are for)'},
-    '--once': {'action': 'store_const', 'dest': 'output', 'const': 'once',
-               'help': 'print one frame as text and end'},
-    '--json': {'action': 'store_const', 'dest': 'output', 'const': 'json',
-               'help': 'print one JSON document and end'},
-    '--check': {'type': percent, 'metavar': 'PERCENT',
+    '--once': output('once', 'print one frame as text and end'),
+    '--json': output('json', 'print one JSON document and end'),
+    '--check': {'type': percent_option, 'metavar': 'PERCENT',
                 'help': 'end with 3 if a limit is used to that or more, with 0 if none is'},
-    '--metrics': {'action': 'store_const', 'dest': 'output', 'const': 'metrics',
-                  'help': 'print the numbers for Prometheus and end'},
-    '--statusline': {'action': 'store_const', 'dest': 'output', 'const': 'statusline',
-                     'help': "the command for Claude Code's statusLine setting"},
-    '--doctor': {'action': 'store_const', 'dest': 'output', 'const': 'doctor',
-                 'help': 'tell what was found, what was not, and what to do'},
+    '--metrics': output('metrics', 'print the numbers for Prometheus and end'),
+    '--doctor': output('doctor', 'tell what was found, what was not, and what to do'),
     '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
-    '--user': {'metavar': 'EMAIL', 'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
-               'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)'},
-    '--interval': {'type': interval, 'metavar': 'SECONDS',
+    '--interval': {'type': interval_option, 'metavar': 'SECONDS',
                    'help': 'between two requests, always, 10 or more (default: 30 to 300 as usage '
                            'moves; Console: 120)'},
-    '--api-url': {'type': api_url, 'metavar': 'URL',
+    '--api-url': {'type': api_url_option, 'metavar': 'URL',
                   'help': 'where to ask, https or http on loopback; it gets the token '
                           '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
+    '--config-dir': {'action': 'append', 'metavar': 'DIR',
+                     'help': "Claude Code's config directory, one for each account (default: "
+                             '$CLAUDE_USAGE_CONFIG_DIRS, else $CLAUDE_CONFIG_DIR or ~/.claude)'},
+    '--best': output('best', 'print the config directory with the most room and end'),
     '--ascii': {'action': 'store_true', 'help': 'use ASCII characters only'},
     '--color': {'choices': ('auto', 'always', 'never'), 'default': 'auto',
                 'help': 'auto: on a terminal, unless NO_COLOR is set'},
@@ -5941,13 +7835,13 @@ def parse_arguments(argv):
         epilog='keys:%s\n\n%s\n\n%s' % (keys, EXIT_CODES, HELP[-1]),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
     outputs = parser.add_mutually_exclusive_group()
-    for name, how in OPTIONS.items():
+    for name, how in list(CORE_OPTIONS.items()) + list(OPTIONS.items()):
         is_output = how.get('dest') == 'output' or name == '--check'
         (outputs if is_output else parser).add_argument(name, **how)
     options = parser.parse_args(argv)
     if options.output != 'statusline' and not options.api_url:      # which asks nobody
         try:
-            options.api_url = api_url(os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
+            options.api_url = api_url_option(os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
         except argparse.ArgumentTypeError as error:
             parser.error('argument --api-url: %s' % error)
     if options.demo and options.output in ('doctor', 'statusline'):
@@ -5983,31 +7877,9 @@ def colour_depth(choice):
     """How many colours printed text has: 256, 8 or 0."""
     if not wants_colour(choice):
         return 0
-    return 256 if '256' in os.environ.get('TERM', '') or os.environ.get('COLORTERM') else 8
-
-
-def show_live(options, pollers, inbox, ui):
-    """Run the dashboard until it is ended."""
-    with Screen(wants_colour(options.color)) as screen:
-        return run(screen, pollers, inbox, ui)
-
-
-def show_once(options, pollers, inbox, ui):
-    """Print one frame, as high as what there is."""
-    snapshot = collect(pollers, inbox, ui.mode, FRESH_SECONDS, tell_progress)
-    if has_numbers(snapshot, ui.mode):
-        size = terminal_size(fallback=(80, 500))
-        frame = compose(snapshot, ui._replace(hint=False), size, time.time())
-        emit(as_text(frame.lines, colour_depth(options.color)), sys.stdout)
-    return verdict(snapshot, ui.mode)
-
-
-def show_document(write, options, pollers, inbox, ui):
-    """Print what `write(snapshot, now, mode)` makes of the snapshot."""
-    snapshot = collect(pollers, inbox, ui.mode, None, tell_progress)
-    emit(write(snapshot, time.time(), ui.mode), sys.stdout)
-    warn(snapshot.store.value)
-    return verdict(snapshot, ui.mode)
+    if '256' in os.environ.get('TERM', '') or os.environ.get('COLORTERM'):
+        return 256
+    return 8
 
 
 def warn(words):
@@ -6016,136 +7888,186 @@ def warn(words):
         emit('claude-usage: %s\n' % words, sys.stderr)
 
 
-def show_check(options, pollers, inbox, ui):
-    """Tell by the exit code whether a limit is used to --check's percent or more."""
-    snapshot = collect(pollers, inbox, 'code', FRESH_SECONDS)
-    known, now = usage_of(snapshot), time.time()
-    usage, at, reason = known.value, known.at, NO_WINDOWS[False]
-    code, words = over(usage, at, options.check, now)
-    emit(words, sys.stdout)
-    if usage and usage.limits:
-        reason = 'The last numbers are %s old.' % countdown(now - (usage.rest_at or at))
-    elif known.failure:
-        reason = message(known.failure, known.next_at, now)
-    warn(snapshot.store.value)
-    warn(reason if code == 1 else '')
-    return code
-
-
-def show_doctor(options, pollers, inbox, ui):
-    """Tell what was found; ask the service for usage, and the Console for its name."""
-    now, url = time.time(), options.api_url
-    snapshot = collect(pollers, inbox, 'code', 0)
-    replies = list(find_replies(snapshot, pollers[0].took, time.time()))
-    console = find_console(url, os.environ, now)
-    lines = as_findings([
-        *find_versions(), *find_logins(os.environ, now), *find_admin_keys(os.environ),
-        *find_network(url, os.environ), *replies, console,
-        find_store(pollers[0].store, snapshot.store.value, now), find_terminal()])
-    emit(as_text(map(ascii_line, lines) if ui.ascii else lines, colour_depth(options.color)),
-         sys.stdout)
-    return 0 if replies[0].is_good or console.is_good else 1
-
-
-def show_statusline(options):
-    """One line for Claude Code's prompt, which nothing may break: it always ends with 0."""
-    now, usage = time.time(), None
-    try:
-        document = parse_json(b'' if is_terminal(sys.stdin) else sys.stdin.buffer.read(BODY_MOST))
-    except (SourceError, OSError, AttributeError):      # AttributeError: there is no stdin
-        document = None
-    windows, model = parse_status(document)
-    try:
-        usage = feed_store(Store(store_folder(os.environ)),
-                           account_key(known_identity(os.environ), os.environ), windows, now)
-    except (SourceError, OSError):
-        pass
-    told = parse_usage(windows)
-    usage = completed(unexpired(usage, now), told) if usage else told
-    width = terminal_size(fallback=(WIDTH_MOST, 1))[0]
-    if options.ascii or not unicode_terminal():
-        line = ascii_line(statusline(usage, model, now, width, '||'))
-    else:
-        line = statusline(usage, model, now, width)
-    is_plain = options.color == 'never' or options.color == 'auto' and os.environ.get('NO_COLOR')
-    try:
-        emit(as_text([line], 0 if is_plain else colour_depth('always')), sys.stdout)
-    except OSError:
-        pass                            # nobody reads it
-    return 0
-
-
-def tell_progress(snapshot):
-    """Tell on stderr, if that is a terminal, how much of the Console's month has come."""
-    console = snapshot.console.value
-    if console and sys.stderr.isatty():
-        done = snapshot.console.next_at or snapshot.console.failure
-        emit('\r\x1b[K' if done else '\rclaude-usage: day %d of %d' % (
-            console.days_done, console.days), sys.stderr)
-
-
-def verdict(snapshot, mode):
+def verdict(snapshot, ui):
     """The exit code; where there are no numbers, the reason goes to stderr."""
-    if has_numbers(snapshot, mode):
+    places = accounts_of(snapshot, ui)
+    if any(has_numbers(snapshot, place, ui.mode) for place in places):
         return 0
-    known, reason = main_of(snapshot, mode), NO_WINDOWS[False]
-    if known.failure:
-        reason = message(known.failure, known.next_at, time.time(), words_of(mode))
-    warn(reason)
+    for place in places:
+        known = MODES[ui.mode].known(snapshot, place)
+        if known.failure:
+            warn(message(known.failure, known.next_at, Moment(time.time()), ui.mode))
+        else:
+            warn(NO_LIMITS)
     return 1
 
 
-OUTPUTS = {'live': show_live, 'once': show_once, 'check': show_check, 'doctor': show_doctor,
-           'json': functools.partial(show_document, as_json),
-           'metrics': functools.partial(show_document, as_metrics)}
+def tell_progress(snapshot):
+    """Tell on stderr, if that is a terminal, how far a source has come that takes a while."""
+    known = snapshot['', 'progress']
+    if known.value is not None and is_terminal(sys.stderr):
+        words = known.value and 'claude-usage: ' + known.value
+        emit('\r\x1b[K' + words, sys.stderr)
 
 
-def pollers_for(options, inbox, store):
-    """The pollers of both modes."""
-    if options.demo:
-        return [DemoPoller(inbox, time.time, mode) for mode in MODES]
-    pace_folder = os.path.expanduser(PACE_FOLDER)
-    return [CodePoller(inbox, time.time, Api(options.api_url), os.environ, store,
-                       options.interval, pace_folder),
-            PacePoller(inbox, time.time, pace_folder),
-            ConsolePoller(inbox, time.time, options.api_url, os.environ, store, options.user,
-                          options.interval)]
+def show_live(setup, pollers, ui):
+    """Run the dashboard until it is ended."""
+    with Screen(wants_colour(setup.options.color)) as screen:
+        return run(screen, pollers, setup.inbox, ui)
+
+
+def show_once(setup, pollers, ui):
+    """Print one frame, as high as what there is."""
+    snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE, tell_progress)
+    if any(has_numbers(snapshot, place, ui.mode) for place in accounts_of(snapshot, ui)):
+        size = terminal_size(fallback=(80, 500))
+        frame = compose(snapshot, ui._replace(hint=False), size, Moment(time.time()))
+        emit(as_text(frame.lines, colour_depth(setup.options.color)), sys.stdout)
+    return verdict(snapshot, ui)
+
+
+def show_document(write, setup, pollers, ui):
+    """Print what `write(snapshot, places, moment, mode)` makes of the snapshot."""
+    snapshot, ui = collect(pollers, setup.inbox, ui, None, tell_progress)
+    places = accounts_of(snapshot, ui)
+    emit(write(snapshot, places, Moment(time.time()), ui.mode), sys.stdout)
+    warn(snapshot['', 'store'].value)
+    return verdict(snapshot, ui)
+
+
+def projected_limits(usage, snapshot, place):
+    """The Limits of a Usage with what they will come to, where that is known, as their use."""
+    limits = []
+    for limit in usage.limits:
+        for part in LIMIT_PARTS:
+            percent = part.projected(snapshot, place, limit)
+            if percent is not None:
+                limit = limit._replace(used=max(limit.used, percent))
+        limits.append(limit)
+    return tuple(limits)
+
+
+def show_check(setup, pollers, ui):
+    """Tell by the exit code whether a limit is used to --check's percent or more."""
+    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
+    places = accounts_of(snapshot, ui)
+    codes = [check_account(setup.options, snapshot, place, ui.mode) for place in places]
+    warn(snapshot['', 'store'].value)
+    return max(codes)
+
+
+def check_account(options, snapshot, place, mode):
+    """The exit code of --check for one account, after saying what there is to say of it."""
+    moment = Moment(time.time())
+    usage, known = MODES[mode].limits(snapshot, place), MODES[mode].known(snapshot, place)
+    if options.projected:
+        usage = usage._replace(limits=projected_limits(usage, snapshot, place))
+    code, over = check_limits(usage, options.check, moment)
+    for limit in over:
+        words = reset_words(limit, moment)[0]
+        emit('%s: %g%% used, %s\n' % (limit.label, limit.used, words), sys.stdout)
+    if code == 1 and usage.limits:
+        oldest = min(limit.at for limit in usage.limits)
+        warn('The last numbers are %s old.' % countdown(moment.age(oldest)))
+    elif code == 1 and known.failure:
+        warn(message(known.failure, known.next_at, moment, mode))
+    elif code == 1:
+        warn(NO_LIMITS)
+    return code
+
+
+def show_best(setup, pollers, ui):
+    """Print the config directory whose limits have the most room: the lowest high end of where
+    they land, or of their use. The exit code is 1 where none is known."""
+    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
+    rooms = []
+    for place in accounts_of(snapshot, ui):
+        usage = MODES[ui.mode].limits(snapshot, place)
+        limits = projected_limits(usage, snapshot, place)
+        if limits and usage.is_whole and not MODES[ui.mode].known(snapshot, place).failure:
+            rooms.append((max(limit.used for limit in limits), place))
+    if not rooms:
+        warn('No account is known.')
+        return 1
+    emit(min(rooms)[1] + '\n', sys.stdout)
+    return 0
+
+
+def show_doctor(setup, pollers, ui):
+    """Tell what was found, after the service was asked for usage."""
+    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), 0)
+    findings = list(doctor_findings(setup, snapshot, Moment(time.time())))
+    lines = as_findings(findings)
+    if ui.ascii:
+        lines = [ascii_line(line) for line in lines]
+    emit(as_text(lines, colour_depth(setup.options.color)), sys.stdout)
+    can_work = [finding.is_good for finding in findings
+                if finding.place in ('Code mode', 'Console mode')]
+    return 0 if any(can_work) else 1
+
+
+OUTPUTS = {
+    'live': show_live,
+    'once': show_once,
+    'check': show_check,
+    'doctor': show_doctor,
+    'best': show_best,
+    'json': functools.partial(show_document, as_json),
+    'metrics': functools.partial(show_document, as_metrics),
+}
+
+
+def config_folders(options):
+    """The config directories that are named, each once; none where there is just the usual one."""
+    words = os.environ.get('CLAUDE_USAGE_CONFIG_DIRS', '').split(os.pathsep)
+    named = options.config_dir or [word for word in words if word]
+    return list(dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named))
 
 
 def show(options):
     """Make what an output needs, and show it; return the exit code."""
-    mode, origin = options.mode, ''
-    if mode == 'auto':
-        mode = 'code' if options.demo else detect_mode(os.environ, time.time())
+    env, places = os.environ, config_folders(options)
+    mode = '' if options.mode == 'auto' else options.mode
+    is_plain = options.ascii or not unicode_terminal()
+    envs = {place: env_of(place, env) for place in places} or {config_folder(env): env}
+    ui = Ui(mode=mode, place=list(envs)[0], ascii=is_plain, interval=options.interval,
+            icons=not is_plain and env.get('TERM') != 'linux')
+    if len(places) > 1:
+        ui = ui._replace(places=tuple(places), mode=mode or 'code')
     if options.demo:
-        origin = 'demo'
+        ui = ui._replace(origin='demo', place='', places=DEMO_PLACES, mode=mode or 'code')
     elif options.api_url.rstrip('/') != API_URL:
-        origin = parse_url(options.api_url).place
-    plain = options.ascii or not unicode_terminal()
-    modes = MODES if options.demo else modes_with_credentials(os.environ, time.time())
-    inbox, ui = queue.Queue(), Ui(
-        origin, mode, modes, icons=not plain and os.environ.get('TERM') != 'linux', ascii=plain,
-        interval=options.interval)
+        ui = ui._replace(origin=parse_url(options.api_url).place)
     name = options.output or ('live' if can_paint() else 'once')
-    output = OUTPUTS['check' if options.check is not None else name]
-    store = Store(store_folder(os.environ))
-    pollers = pollers_for(options, inbox, store)
+    if options.check is not None:
+        name = 'check'
+    inbox, store, turn = queue.Queue(), Store(store_folder(env)), Turn()
+    setups = [Setup(options, envs[place], inbox, time.time, store, Logins(envs[place]), place,
+                    turn) for place in envs]
+    setup = setups[0]
+    makers = [DemoPoller] if options.demo else POLLERS
+    pollers = []
+    for make in makers:
+        for each in setups if make.is_of_account else setups[:1]:
+            pollers.append(make(each))
     try:
-        return output(options, pollers, inbox, ui)
+        return OUTPUTS[name](setup, pollers, ui)
     except OSError as error:
         emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
         return 1
     finally:
         for poller in pollers:
             poller.close()
-        store.close()
+        setup.store.close()
 
 
 def main(argv=None):
     """Run the program; return its exit code."""
     try:
         options = parse_arguments(argv)
-        return show_statusline(options) if options.output == 'statusline' else show(options)
+        if options.output in COMMANDS:
+            return COMMANDS[options.output](options)
+        return show(options)
     except KeyboardInterrupt:
         return 130
 

@@ -66,7 +66,9 @@ def number(cents):
 class Organization:
     """An organization and what it spent in some days: the same for the same arguments."""
 
-    def __init__(self, first='2026-11-01', days=18, users=5, rows=4, busy=None, seed=4):
+    def __init__(self, first='2026-11-01', days=18, users=5, rows=4, busy=None, seed=4,
+                 euros=False):
+        self.euros = euros              # whether some of it is spent in euros
         self.name = 'Acme Corporation'
         self.users = [JOHN] + ['user%d@company.com' % n for n in range(1, users)]
         self.archived = set()           # ids among the workspaces
@@ -91,8 +93,8 @@ class Organization:
     def _amount(self, chance):
         """Cents with thousandths, now and then a credit; the currency, rarely euros."""
         sign = -1 if chance.random() < 0.1 else 1
-        return (sign * Decimal(chance.randrange(900000)) / 1000,
-                'EUR' if chance.random() < 0.1 else 'USD')
+        cents = sign * Decimal(chance.randrange(900000)) / 1000
+        return cents, 'EUR' if chance.random() < 0.1 and self.euros else 'USD'
 
     def add(self, day, who, cents, currency='USD', model=MODELS[0], terminal=TERMINALS[0]):
         """Spend on Claude Code: a row more."""

@@ -11,6 +11,10 @@ REFRESH_TOKEN = 'sk-ant-ort01-SECRET-that-must-never-be-sent'
 
 # --- GET /api/oauth/usage ---
 
+QUIET = {'five_hour': {'utilization': 78.0, 'resets_at': None},
+         'seven_day': {'utilization': 34.0, 'resets_at': None}}
+"""A reply whose picture does not change while time passes."""
+
 USAGE_2025 = {
     'five_hour': {'utilization': 78.0, 'resets_at': '2025-11-13T04:00:00+00:00'},
     'seven_day': None, 'seven_day_oauth_apps': None, 'seven_day_opus': None}

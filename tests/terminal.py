@@ -29,6 +29,20 @@ COMMAND = [sys.executable, '-m', 'claude_usage']
 ALTERNATE_SCREEN = 1049 << 5    # how pyte's Screen.mode writes the private mode 1049
 
 
+def command(first='', **constants):
+    """The program with statements that are run `first`, and with other values of its constants.
+
+    Limits that users wait for are so short here that tests need not: `REQUEST_SECONDS=2`.
+    """
+    changes = ''.join('program.%s = %r\n' % change for change in sorted(constants.items()))
+    return [sys.executable, '-c', '%s\nimport claude_usage as program\n%sprogram.start()' % (
+        first, changes)]
+
+
+EAGER = command(WATCH_SECONDS=0.2, STORE_LOOK=0.1)
+"""The program, quick to see that a file has changed or another monitor has a reply."""
+
+
 def environment(home, **more):
     """Return the little that a program under test sees of the outside: no tokens, no proxies."""
     return dict(PATH=os.environ.get('PATH', os.defpath), HOME=str(home), LC_ALL='C.UTF-8', **more)
@@ -141,6 +155,11 @@ class Terminal:
         """Tell whether the program is on the alternate screen, as curses programs are."""
         return ALTERNATE_SCREEN in self.screen.mode
 
+    def is_given_back(self):
+        """Tell whether the terminal is as it was before the program."""
+        return (self.settings() == self.settings_before and not self.alternate()
+                and not self.screen.cursor.hidden)
+
     def settings(self):
         """Return the terminal's settings, a value of termios.tcgetattr."""
         return termios.tcgetattr(self._master)
@@ -160,6 +179,14 @@ class Terminal:
             raise AssertionError('waited for %r, program %s (%s)\n%s' % (
                 wanted, self.state, self._code, self._picture()))
         return value
+
+    def shows(self, *texts, gone=(), timeout=30):
+        """Wait until all the texts are on the screen, and none of those `gone` is."""
+        def as_wanted(_):
+            text = self.text()
+            return all(word in text for word in texts) and not any(word in text for word in gone)
+        as_wanted.__name__ = 'shows%r, gone=%r' % (texts, gone)
+        self.wait_for(as_wanted, timeout)
 
     def exit_code(self, timeout=30):
         """Wait for the end; return the exit code, or the negative number of the signal."""

@@ -1,160 +1,158 @@
 """The file as a book, and the papers around it: what is said twice is said alike."""
 import ast
+import collections
 import configparser
 import io
-import keyword
 import re
+import symtable
 import tokenize
 
 import pytest
 
 import claude_usage
-from claude_usage import ERRORS, EXIT_CODES, KEYS, OPTIONS
+from claude_usage import CORE_OPTIONS, ERRORS, EXIT_CODES, KEYS, OPTIONS
 from conftest import PROGRAM, TESTS
 
 ROOT = PROGRAM.parent
-SOURCE = PROGRAM.read_text(encoding='utf-8')
+SOURCE, README = (path.read_text(encoding='utf-8') for path in (PROGRAM, ROOT / 'README.md'))
 TREE = ast.parse(SOURCE)
-BANNER = re.compile(r'^# ---- (\d+)\. (.+?) -+$', re.MULTILINE)
-
-# The table of issue 2: every failure that a user, or a reader of --json, may meet.
+BANNER = re.compile(r'^# ---- (.+?) -+$', re.MULTILINE)
+CHAPTERS = dict(zip(BANNER.split(SOURCE)[1::2], BANNER.split(SOURCE)[2::2]))
+FEATURES = [title for title in ('Code mode', 'Outlook', 'Console', 'Pace Maker', 'Alerts')
+            if title in CHAPTERS]
+# What may be imported before the first frame.
+QUICK = set('''argparse bisect curses functools json locale math os queue re signal stat sys termios
+    threading time typing unicodedata'''.split())
+# Every failure that a user, or a reader of --json, may meet in Code mode.
 CODES = '''no_credentials logged_out token_expired unauthorized forbidden_scope rate_limited
     server_error network timeout tls redirected too_large bad_reply forbidden locked malformed
     internal'''.split()
 
 
-def chapters():
-    """chapter -> its text; what stands before the first one is in ''."""
-    pieces = BANNER.split(SOURCE)
-    return dict([('', pieces[0])] + list(zip(pieces[2::3], pieces[3::3])))
+def definitions(text):
+    """The names that a chapter defines."""
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in getattr(node, 'targets', None) or [node.target]:
+                yield from (name.id for name in getattr(target, 'elts', [target])
+                            if isinstance(name, ast.Name))
 
 
-def names_in(text):
-    """The names in code, comments and strings left out."""
-    return {token.string for token in tokenize.generate_tokens(io.StringIO(text).readline)
-            if token.type == tokenize.NAME and not keyword.iskeyword(token.string)}
+def uses(table):
+    """The names of the module that a symbol table, or one inside of it, refers to."""
+    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()
+             and (table.get_type() == 'module' or symbol.is_global())}
+    return found.union(*map(uses, table.get_children()))
 
 
 def test_chapters_are_as_the_docstring_lists_them():
-    listed = re.findall(r'^ ?(\d+)\. (.+)$', claude_usage.__doc__, re.MULTILINE)
+    listed = ', '.join(re.findall('^    (.+)$', claude_usage.__doc__, re.MULTILINE)).split(', ')
     assert listed == BANNER.findall(SOURCE)
-    assert [int(number) for number, _ in listed] == list(range(1, len(listed) + 1))
     assert {len(match.group()) for match in BANNER.finditer(SOURCE)} == {98}
+    for title, text in CHAPTERS.items():
+        assert re.match('\n# .+\n(# .+\n){0,3}\n', text), title
 
 
-def test_lines_are_short_and_clean():
+@pytest.mark.parametrize('title', FEATURES)
+def test_no_other_chapter_names_what_a_feature_defines(title):
+    own = set(definitions(CHAPTERS[title])) - {name for other in CHAPTERS if other != title
+                                               for name in definitions(CHAPTERS[other])}
+    for other, text in CHAPTERS.items():
+        used = uses(symtable.symtable(text, other, 'exec'))
+        assert other == title or not own & used, other
+
+
+def test_no_chapter_takes_the_name_of_another():
+    count = collections.Counter(name for text in CHAPTERS.values()
+                                for name in set(definitions(text)))
+    assert [name for name in count if count[name] > 1] == []
+
+
+def test_lines_globals_and_broad_excepts():
     for number, line in enumerate(SOURCE.split('\n'), 1):
-        assert len(line) <= 99, number
-        assert line == line.rstrip() and '\t' not in line, number
+        assert len(line) <= 99 and line == line.rstrip() and '\t' not in line, number
     assert SOURCE.endswith('\n') and not SOURCE.endswith('\n\n')
+    nodes = list(ast.walk(TREE))
+    assert not [node.lineno for node in nodes if isinstance(node, ast.Global)]
+    broad = [node for node in nodes if isinstance(node, ast.ExceptHandler) and (
+        node.type is None or re.search(r"'(Base)?Exception'", ast.dump(node.type)))]
+    assert len(broad) <= 2
+    for node in TREE.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            assert ast.get_docstring(node), node.name
 
 
-def test_no_globals():
-    assert not [node.lineno for node in ast.walk(TREE) if isinstance(node, ast.Global)]
-
-
-def test_few_broad_excepts():
-    def is_broad(handler):
-        names = [node.id for node in ast.walk(handler) if isinstance(node, ast.Name)]
-        return handler.type is None or {'Exception', 'BaseException'} & set(names)
-    handlers = [node for node in ast.walk(TREE) if isinstance(node, ast.ExceptHandler)]
-    assert len(list(filter(is_broad, handlers))) <= 2
-
-
-@pytest.mark.parametrize('name, places', [
-    ('curses', {'Compatibility', 'Screen'}), ('termios', {'Compatibility', 'Screen'}),
-    ('urllib3', {'Compatibility', 'Sources'}), ('sleep', {'Screen', 'Sources'})])
-def test_what_only_some_chapters_know(name, places):
-    assert {title for title, text in chapters().items() if name in names_in(text)} == places
+def test_what_only_some_chapters_know():
+    places = {'curses': {'Compatibility', 'Screen'}, 'termios': {'Compatibility', 'Screen'},
+              'urllib3': {'Compatibility', 'Network'}, 'sqlite3': {'Compatibility', 'Store', 'Pace Maker'},
+              'sleep': {'Screen'}}
+    for title, text in CHAPTERS.items():
+        names = {token.string for token in tokenize.generate_tokens(io.StringIO(text).readline)
+                 if token.type == tokenize.NAME}
+        for name in set(places) & names:
+            assert title in places[name], name
 
 
 def test_the_first_frame_waits_for_no_slow_import():
-    imported = {alias.name for node in TREE.body if isinstance(node, ast.Import)
-                for alias in node.names}
-    imported |= {node.module for node in TREE.body if isinstance(node, ast.ImportFrom)}
-    assert not imported & {'ssl', 'urllib', 'urllib3', 'urllib.request', 'subprocess', 'hashlib',
-                           'email', 'http.client', 'sqlite3', 'logging'}
+    found, nodes = set(), [TREE]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+        elif not isinstance(node, ast.FunctionDef):
+            nodes += ast.iter_child_nodes(node)
+    assert found == QUICK
 
 
 def test_errors_are_those_of_the_issue():
-    assert list(ERRORS) == CODES
-    for sentence, step in ERRORS.values():
-        assert sentence.endswith('.') and (step.endswith('.') or not step)
-
-
-def test_every_error_raised_is_in_the_table():
+    assert list(ERRORS['']) == CODES
+    for table in ERRORS.values():
+        for sentence, step in table.values():
+            assert sentence.endswith('.') and (step.endswith('.') or not step)
     raised = re.findall(r"(?:SourceError|Failure)\('(\w+)'", SOURCE)
-    assert set(raised) <= set(CODES)
+    assert set(raised) <= set().union(*ERRORS.values())
 
 
-# --- Packaging ---
+# --- The papers around it ---
 
-def config(name):
+def config(name, section):
     parser = configparser.ConfigParser(interpolation=None)
     assert parser.read(str(ROOT / name), encoding='utf-8')
-    return parser
-
-
-def lines(text):
-    """The entries of a list in a configuration, each once and in one spelling."""
-    return {line.strip().replace('"', "'") for line in text.split('\n') if line.strip()}
+    return parser[section]
 
 
 def test_the_inline_metadata_is_that_of_the_package():
     block = re.search('(?ms)^# /// script$\n(.*?)^# ///$', SOURCE).group(1)
-    options = config('setup.cfg')['options']
-    dependencies = re.search(r'(?ms)^# dependencies = \[\n(.*?)^# \]', block).group(1)
-    assert {ast.literal_eval(line.strip('# ,')) for line in dependencies.strip().split('\n')} == (
-        lines(options['install_requires']))
+    options = config('setup.cfg', 'options')
+    needed = re.findall('^#     "(.*)",$', block, re.MULTILINE)
+    assert needed == options['install_requires'].strip().replace('"', "'").split('\n')
     assert 'requires-python = "%s"' % options['python_requires'] in block
-
-
-def test_the_version_is_read_from_the_file():
-    assert config('setup.cfg')['metadata']['version'] == 'attr: claude_usage.__version__'
+    metadata = config('setup.cfg', 'metadata')
+    assert metadata['version'] == 'attr: claude_usage.__version__'
     assert re.match(r'\d+\.\d+\.\d+$', claude_usage.__version__)
-
-
-def test_every_python_is_tested():
-    classifiers = config('setup.cfg')['metadata']['classifiers']
-    minors = re.findall(r'Python :: 3\.(\d+)$', classifiers, re.MULTILINE)
-    environments = re.split(r'[,\s]+', config('tox.ini')['tox']['envlist'].strip())
-    assert set(environments) == {'lint'} | {'py3' + minor for minor in minors}
+    minors = re.findall(r'Python :: 3\.(\d+)$', metadata['classifiers'], re.MULTILINE)
+    assert set(re.findall(r'py3(\d+)', config('tox.ini', 'tox')['envlist'])) == set(minors)
     assert [int(minor) for minor in minors] == list(range(6, 6 + len(minors)))
 
 
-# --- README ---
+def test_readme_names_every_option_key_and_exit_code():
+    for option, how in list(CORE_OPTIONS.items()) + list(OPTIONS.items()) + [('--help', {})]:
+        assert re.search(r'`%s\b' % option, README), option
+        assert all(choice in README for choice in how.get('choices', ()))
+    for key in [part for key in KEYS for part in key.shown.split(', ')]:
+        assert '`%s`' % key in README, key
+    for code in re.findall(r'^  (\d+(?: \+ number)?)', EXIT_CODES, re.MULTILINE):
+        assert '| %s |' % code in README, code
 
-@pytest.fixture(scope='module')
-def readme():
-    path = ROOT / 'README.md'
+
+@pytest.mark.parametrize('name', ['picture', 'console-picture', 'pace-picture'])
+def test_readme_shows_the_pictures(name):
+    """A golden screen, or of Pace Maker its rows."""
+    path = TESTS / 'golden' / (name + '.txt')
     if not path.exists():
-        pytest.skip('no README.md yet')
-    return path.read_text(encoding='utf-8')
-
-
-@pytest.mark.parametrize('option', list(OPTIONS) + ['--help'])
-def test_readme_names_every_option(readme, option):
-    assert re.search(r'`%s\b' % option, readme)
-    for choice in OPTIONS.get(option, {}).get('choices', ()):
-        assert choice in readme
-
-
-@pytest.mark.parametrize('key', [part for key in KEYS for part in key.shown.split(', ')])
-def test_readme_names_every_key(readme, key):
-    assert '`%s`' % key in readme
-
-
-@pytest.mark.parametrize('code', re.findall(r'^  (\d+(?: \+ number)?)', EXIT_CODES, re.MULTILINE))
-def test_readme_names_every_exit_code(readme, code):
-    assert '| %s |' % code in readme
-
-
-def test_readme_shows_pace_maker_as_the_golden_screen_does(readme):
-    golden = (TESTS / 'golden' / 'pace-throttling.txt').read_text(encoding='utf-8')
-    picture = re.search('```\n(│ 🎯.*?)```', readme, re.DOTALL).group(1)
-    assert picture in golden
-
-
-@pytest.mark.parametrize('name', ['picture', 'console-picture'])
-def test_readme_shows_the_pictures(readme, name):
-    assert (TESTS / 'golden' / (name + '.txt')).read_text(encoding='utf-8') in readme
+        pytest.skip('no such picture yet')
+    assert path.read_text(encoding='utf-8').strip('\n') in README

@@ -3,64 +3,40 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 
 import pytest
 
 import captures
-from captures import CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import EXIT_CODES, KEYS, OPTIONS, cells, parse_arguments
-from conftest import PROGRAM
+from captures import CREDENTIALS, LOGGED_OUT, QUIET, TOKEN
+from claude_usage import EXIT_CODES, KEYS, cells, parse_arguments
+from conftest import PROFILE, PROGRAM, USAGE, asked
 from server import Reply
-from terminal import COMMAND, ROOT, Terminal, environment
-
-USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
-
-
-@pytest.fixture
-def service(server):
-    """A server that answers as the service does, to a person with one limit under way."""
-    server.answer(USAGE, Reply(body=dict(captures.USAGE_2026, five_hour={
-        'utilization': 78.0, 'resets_at': None})))
-    server.answer(PROFILE, Reply(body=captures.PROFILE))
-    return server
-
-
-@pytest.fixture
-def ask(run, service):
-    """A function that runs the program with arguments against that server."""
-    def run_it(*arguments, **how):
-        return run(['--api-url', service.url] + list(arguments), **how)
-    return run_it
+from terminal import COMMAND
 
 
 def without_clock(text):
     return re.sub(r'\d\d:\d\d:\d\d', '00:00:00', text)
 
 
-# --- one frame ---
+# --- One frame ---
 
 def test_once(ask, service):
+    service.answer(USAGE, Reply(body=dict(captures.USAGE_2026, five_hour=QUIET['five_hour'])))
     done = ask('--once')
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, '')
     assert lines[0].startswith('┌ Claude Code Usage · %s ──' % service.url[len('http://'):])
     assert {cells(line) for line in lines} == {80}, 'into a pipe 80 columns'
-    for words in ('👤 Jane Doe (jane@example.com)', '🏢 Example Corp  ENTERPRISE',
-                  '⚡ Tier: default_raven_enterprise', '7-Day Fable:  ', ' 78%', ' 5%',
+    for words in ('👤 Jane (jane@example.com)', '🏢 Example Corp  ENTERPRISE',
+                  '⚡ Tier: default_claude_max_20x', '7-Day Fable:  ', ' 78%', ' 5%',
                   'Window not started', 'Updated: '):
         assert words in done.out
     assert 'Ctrl+C' not in done.out
+    assert without_clock(ask().out) == without_clock(done.out), 'there is no terminal'
 
 
-def test_without_a_terminal_there_is_one_frame(ask):
-    assert without_clock(ask().out) == without_clock(ask('--once').out)
-
-
-@pytest.mark.parametrize('columns, lines', [
-    (200, 80), (80, 24), (47, 24), (46, 9), (20, 5), (10, 3), (30, 2), (7, 1), (1, 1)])
+@pytest.mark.parametrize('columns, lines', [(200, 80), (46, 9), (30, 2), (1, 1)])
 def test_once_at_a_size(ask, columns, lines):
     done = ask('--once', env={'COLUMNS': str(columns), 'LINES': str(lines)})
     shown = done.out.splitlines()
@@ -71,17 +47,16 @@ def test_once_at_a_size(ask, columns, lines):
         assert cells(shown[0]) == columns
 
 
-@pytest.mark.parametrize('size', ['', '0', '-5', 'x', '9' * 30])
+@pytest.mark.parametrize('size', ['0', 'x', '9' * 30])
 def test_once_at_no_size(ask, size):
     done = ask('--once', env={'COLUMNS': size, 'LINES': size})
     assert done.code == 0 and '78%' in done.out
 
 
 @pytest.mark.parametrize('arguments, env', [
-    (['--ascii'], {}), ([], {'LC_ALL': 'C'}), ([], {'LC_ALL': 'no_SUCH.locale'}),
-    (['--ascii', '--demo'], {}), (['--demo'], {'LC_ALL': 'C'})])
+    (['--ascii'], {}), ([], {'LC_ALL': 'C'}), (['--demo'], {'LC_ALL': 'no_SUCH.locale'})])
 def test_once_in_ascii(ask, service, arguments, env):
-    profile = dict(captures.PROFILE, account={'full_name': 'Zoë 田中'})
+    profile = dict(captures.PROFILE, organization={'name': 'Zoë 田中'})
     service.answer(PROFILE, Reply(body=profile))
     done = ask('--once', *arguments, env=env)
     assert (done.code, done.err) == (0, '')
@@ -90,17 +65,13 @@ def test_once_in_ascii(ask, service, arguments, env):
 
 
 @pytest.mark.parametrize('choice, env, expected', [
-    ([], {}, None), (['--color', 'auto'], {'TERM': 'xterm-256color'}, None),
-    (['--color', 'never'], {}, None), (['--color=always'], {}, '33'),
-    (['--color=always'], {'TERM': 'xterm-256color'}, '38;5;3'),
-    (['--color=always'], {'COLORTERM': 'truecolor'}, '38;5;3'),
-    (['--color=always'], {'NO_COLOR': '1'}, '33')])
+    ('auto', {'TERM': 'xterm-256color'}, None), ('always', {'NO_COLOR': '1'}, '33'),
+    ('always', {'TERM': 'xterm-256color'}, '38;5;3'),
+    ('always', {'COLORTERM': 'truecolor'}, '38;5;3')])
 def test_colour(ask, choice, env, expected):
-    done = ask('--once', *choice, env=env)
+    done = ask('--once', '--color', choice, env=env)
     assert ('\x1b[%sm  78%%\x1b[0m' % expected if expected else ' 78%') in done.out
     assert bool(expected) == ('\x1b' in done.out)
-    plain = re.sub('\x1b\\[[0-9;]*m', '', done.out)
-    assert without_clock(plain) == without_clock(ask('--once', '--color=never').out)
 
 
 # --- JSON ---
@@ -114,7 +85,8 @@ SOURCE_KEYS = {'status', 'at', 'age_seconds', 'error', 'message', 'next_at'}
 
 
 def check_keys(document):
-    assert set(document) == KEYS_OF_JSON['']
+    """Later versions may add to what there is, and take nothing away."""
+    assert set(document) >= KEYS_OF_JSON['']
     for name in ('account', 'sources'):
         assert set(document[name]) == KEYS_OF_JSON[name]
     for source in document['sources'].values():
@@ -128,8 +100,8 @@ def test_json(ask, service):
     document = json.loads(done.out)
     check_keys(document)
     assert document['account'] == {
-        'name': 'Jane Doe', 'email': 'jane@example.com', 'organization': 'Example Corp',
-        'badges': ['ENTERPRISE'], 'tier': 'default_raven_enterprise'}
+        'name': 'Jane', 'email': 'jane@example.com', 'organization': 'Example Corp',
+        'badges': ['ENTERPRISE'], 'tier': 'default_claude_max_20x'}
     assert [(limit['id'], limit['used_percent']) for limit in document['limits']] == [
         ('five_hour', 11.0), ('seven_day', 9.0), ('weekly_scoped_fable', 5.0)]
     assert document['limits'][1]['resets_at'] == '2026-07-08T09:00:00Z'
@@ -140,10 +112,10 @@ def test_json(ask, service):
         assert (source['status'], source['error'], source['message']) == ('ok', None, '')
 
 
-# --- nothing to show ---
+# --- Nothing to show ---
 
-def replies(reply):
-    return lambda home, server: server.answer(USAGE, reply)
+def replies(*reply, **more):
+    return lambda home, server: server.answer(USAGE, Reply(*reply, **more))
 
 
 def stores(document):
@@ -151,10 +123,7 @@ def stores(document):
     return lambda home, server: (home / '.claude' / '.credentials.json').write_text(text)
 
 
-def expired():
-    return {'claudeAiOauth': dict(CREDENTIALS['claudeAiOauth'], expiresAt=1)}
-
-
+EXPIRED = {'claudeAiOauth': dict(CREDENTIALS['claudeAiOauth'], expiresAt=1)}
 FAILURES = {
     'no_credentials': (lambda home, server: (home / '.claude' / '.credentials.json').unlink(),
                        'No Claude Code login found. Run `claude` to log in, '
@@ -162,22 +131,21 @@ FAILURES = {
     'logged_out': (stores(LOGGED_OUT),
                    'Logged out of Claude Code. Run `claude` to log in, or set '
                    'ANTHROPIC_ADMIN_API_KEY for the Console.'),
-    'token_expired': (stores(expired()), 'Token expired. Run `claude` to refresh.'),
+    'token_expired': (stores(EXPIRED), 'Token expired. Run `claude` to refresh.'),
     'malformed': (stores('{"claudeAiOauth": {"accessToken": "%s' % TOKEN),
                   'Failed to load credentials: not JSON.'),
-    'unauthorized': (replies(Reply(401, captures.ERROR_401)),
-                     'Token refused. Run `claude` to refresh.'),
-    'forbidden_scope': (replies(Reply(403, captures.ERROR_403_SCOPE)),
+    'unauthorized': (replies(401, captures.ERROR_401), 'Token refused. Run `claude` to refresh.'),
+    'forbidden_scope': (replies(403, captures.ERROR_403_SCOPE),
                         'This token cannot read usage. Run `claude`, then /login, for one that '
                         'can.'),
-    'forbidden': (replies(Reply(403, captures.EDGE_HTML)), 'Access refused: 403.'),
-    'rate_limited': (replies(Reply(429, captures.ERROR_429)), 'Rate limited.'),
-    'server_error': (replies(Reply(529, captures.ERROR_529)), 'Server error 529, Overloaded.'),
-    'bad_reply': (replies(Reply(body=captures.EDGE_HTML)), 'Reply not understood: no JSON.'),
-    'redirected': (replies(Reply(301, headers={'Location': 'https://evil.example/'})),
+    'forbidden': (replies(403, captures.EDGE_HTML), 'Access refused: 403.'),
+    'rate_limited': (replies(429, captures.ERROR_429), 'Rate limited.'),
+    'server_error': (replies(529, captures.ERROR_529), 'Server error 529, Overloaded.'),
+    'bad_reply': (replies(body=captures.EDGE_HTML), 'Reply not understood: no JSON.'),
+    'redirected': (replies(301, headers={'Location': 'https://evil.example/'}),
                    'Redirected to evil.example, not followed. Check --api-url and the proxy.'),
-    'network': (replies(Reply(body='{}', cut=1)), 'No connection: the reply was cut off.'),
-    None: (replies(Reply(body={})), 'This account has no usage limits.'),
+    'network': (lambda home, server: server.close(), 'No connection: connection refused.'),
+    None: (replies(body={}), 'This account has no usage limits.'),
 }
 
 
@@ -187,33 +155,30 @@ def test_each_failure_is_told_in_one_line(ask, home, service, code):
     service.answer(PROFILE, Reply(body={'account': {'full_name': 'I am ' + TOKEN}}))
     make(home, service)
     told = re.escape('claude-usage: ' + sentence) + r'( Next try \d\d:\d\d\.)?\n'
-    for done in (ask('--once'), ask()):
-        assert (done.code, done.out) == (1, '') and re.fullmatch(told, done.err), done
     done = ask('--json')
     assert done.code == 1 and re.fullmatch(told, done.err)
-    assert 'SECRET' not in done.out
     document = json.loads(done.out)
     check_keys(document)
     assert (document['limits'], document['extra_usage']) == ([], None)
     usage = document['sources']['usage']
     assert (usage['status'], usage['error']) == ('error' if code else 'ok', code)
     assert usage['message'].startswith(sentence if code else '')
+    if code in ('no_credentials', 'server_error', None):
+        for arguments in ((), ('--once',)):
+            done = ask(*arguments)
+            assert (done.code, done.out) == (1, '') and re.fullmatch(told, done.err), done
 
 
-def test_connection_refused(run):
-    with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))
-        done = run(['--once', '--api-url', 'http://127.0.0.1:%d' % taken.getsockname()[1]])
-    assert done[:2] == (1, '')
-    assert done.err.startswith('claude-usage: No connection: connection refused. Next try ')
-
-
-# --- arguments ---
+# --- Arguments ---
 
 @pytest.mark.parametrize('arguments', [
-    ['--interval', '9'], ['--interval', '9.99'], ['--interval', 'abc'], ['--interval', ''],
-    ['--interval', 'nan'], ['--interval', 'inf'], ['--interval=-30'], ['--interval', '1e9'],
-    ['--interval'], ['--color', 'sometimes'], ['--mode', 'magic'], ['--no-such-option'], ['x']])
+    ['--interval', '9.99'], ['--interval', 'abc'], ['--interval', ''], ['--interval', 'nan'],
+    ['--interval', 'inf'], ['--interval=-30'], ['--interval', '1e9'], ['--interval'],
+    ['--color', 'sometimes'], ['--mode', 'magic'], ['--no-such-option'], ['x'],
+    ['--check'], ['--check', '-1'], ['--check', '100.1'], ['--check', 'x'], ['--check', ''],
+    ['--check', 'nan'], ['--check', '50%'], ['--check', '5', '--once'], ['--metrics', '--json'],
+    ['--metrics', '--check', '5'], ['--statusline', '--doctor'], ['--doctor', '--demo'],
+    ['--statusline', '--demo']])
 def test_bad_arguments(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         parse_arguments(arguments)
@@ -233,20 +198,14 @@ BAD_URLS = ['http://api.anthropic.com', 'ftp://127.0.0.1', 'https://user@host.ex
 
 
 @pytest.mark.parametrize('url', BAD_URLS + [''])
-def test_bad_addresses(capsys, url):
-    with pytest.raises(SystemExit) as caught:
-        parse_arguments(['--api-url', url])
-    told = capsys.readouterr().err
-    assert caught.value.code == 2 and 'argument --api-url' in told
-    assert 'SECRET' not in told and '\x1b' not in told
-
-
-@pytest.mark.parametrize('url', BAD_URLS)
-def test_bad_addresses_in_the_environment(capsys, monkeypatch, url):
-    monkeypatch.setenv('CLAUDE_USAGE_API_URL', url)
-    with pytest.raises(SystemExit) as caught:
-        parse_arguments([])
-    assert caught.value.code == 2 and 'SECRET' not in capsys.readouterr().err
+def test_bad_addresses(capsys, monkeypatch, url):
+    for arguments in [['--api-url', url]] + [[]] * bool(url):
+        with pytest.raises(SystemExit) as caught:
+            parse_arguments(arguments)
+        told = capsys.readouterr().err
+        assert caught.value.code == 2 and 'argument --api-url' in told
+        assert 'SECRET' not in told and '\x1b' not in told
+        monkeypatch.setenv('CLAUDE_USAGE_API_URL', url)
 
 
 @pytest.mark.parametrize('url', [
@@ -254,14 +213,18 @@ def test_bad_addresses_in_the_environment(capsys, monkeypatch, url):
     'http://localhost', 'http://127.0.0.1:8000', 'http://127.255.255.254', 'http://[::1]:8000/',
     'https://[fe80::1]'])
 def test_good_addresses(monkeypatch, url):
+    monkeypatch.setenv('CLAUDE_USAGE_API_URL', '')
+    assert parse_arguments([]).api_url == 'https://api.anthropic.com'
     assert parse_arguments(['--api-url', url]).api_url == url
     monkeypatch.setenv('CLAUDE_USAGE_API_URL', url)
     assert parse_arguments([]).api_url == url
 
 
-def test_an_empty_address_in_the_environment_is_none(monkeypatch):
-    monkeypatch.setenv('CLAUDE_USAGE_API_URL', '')
-    assert parse_arguments([]).api_url == 'https://api.anthropic.com'
+def test_good_numbers():
+    for seconds in ('10', '10.5', '86400'):
+        assert parse_arguments(['--interval', seconds]).interval == float(seconds)
+    for percent in ('0', '99.5', '100'):
+        assert parse_arguments(['--check', percent]).check == float(percent)
 
 
 def test_the_address_of_the_environment_is_asked(run, service):
@@ -269,14 +232,8 @@ def test_the_address_of_the_environment_is_asked(run, service):
     assert (done.code, len(service.requests)) == (0, 2)
 
 
-@pytest.mark.parametrize('seconds', ['10', '10.5', '86400'])
-def test_good_intervals(seconds):
-    assert parse_arguments(['--interval', seconds]).interval == float(seconds)
-
-
-@pytest.mark.parametrize('arguments', [['--interval', '9'], ['--api-url', 'http://host.example']])
-def test_bad_arguments_end_the_program(run, arguments):
-    done = run(arguments)
+def test_bad_arguments_end_the_program(run):
+    done = run(['--interval', '9'])
     assert (done.code, done.out) == (2, '')
     assert 'Traceback' not in done.err
 
@@ -287,26 +244,20 @@ def test_version(run):
     assert re.fullmatch(r'claude-usage \d+\.\d+\.\d+\n', done.out)
 
 
-@pytest.mark.parametrize('env', [{}, {'LC_ALL': 'C'}, {'COLUMNS': '20'}, {'COLUMNS': '1'}])
+OPTIONS = '''--mode --user --once --json --check --metrics --statusline --doctor --demo --interval
+             --api-url --ascii --color --version --help'''.split()
+
+
+@pytest.mark.parametrize('env', [{'LC_ALL': 'C'}, {'COLUMNS': '1'}])
 def test_help(run, env):
     done = run(['--help'], env)
     assert (done.code, done.err) == (0, '')
     assert EXIT_CODES in done.out
-    for words in list(OPTIONS) + [key.help for key in KEYS]:
+    for words in OPTIONS + [key.help for key in KEYS]:
         assert words in done.out
 
 
-@pytest.mark.parametrize('arguments', [['--version'], ['--demo', '--once'], ['--demo', '--json']])
-def test_as_a_file_alone(home, tmp_path, arguments):
-    """As it is copied to a server."""
-    shutil.copy(str(PROGRAM), str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, 'claude_usage.py'] + arguments, cwd=str(tmp_path),
-        env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')
-    assert (done.returncode, done.stderr) == (0, '') and done.stdout
-
-
-# --- the demonstration, and a Python that has nothing ---
+# --- The demonstration, and a Python that has nothing ---
 
 @pytest.fixture
 def bare(tmp_path):
@@ -318,23 +269,26 @@ def bare(tmp_path):
     return make
 
 
-def test_demo_needs_nothing(run, tmp_path, bare):
+@pytest.mark.parametrize('output', ['--once', '--json'])
+def test_demo_needs_nothing(run, tmp_path, bare, output):
+    """Also of the file alone, as it is copied to a server."""
+    (tmp_path / 'alone').mkdir()
+    shutil.copy(str(PROGRAM), str(tmp_path / 'alone'))
     env = bare('import os; os._exit(99)', 'urllib3', 'pip', 'ssl', 'socket', 'requests')
-    once = run(['--demo', '--once'], env, home=tmp_path / 'nobody')
-    assert (once.code, once.err) == (0, '')
-    assert '┌ Claude Code Usage · demo ─' in once.out and 'Ada Example' in once.out
-    done = run(['--demo', '--json'], env, home=tmp_path / 'nobody')
-    assert (done.code, done.err) == (0, '')
-    document = json.loads(done.out)
-    check_keys(document)
-    assert len(document['limits']) == 3 and document['extra_usage']['currency'] == 'EUR'
-    assert not (tmp_path / 'nobody').exists()
+    done = run(['--demo', output], env, home=tmp_path / 'nobody', cwd=str(tmp_path / 'alone'),
+               argv=[sys.executable, PROGRAM.name])
+    assert (done.code, done.err) == (0, '') and not (tmp_path / 'nobody').exists()
+    if output == '--once':
+        assert '┌ Claude Code Usage · demo ─' in done.out and 'Ada Example' in done.out
+    else:
+        document = json.loads(done.out)
+        check_keys(document)
+        assert len(document['limits']) == 3 and document['extra_usage']['currency'] == 'EUR'
 
 
-@pytest.mark.parametrize('arguments', [['--once'], ['--json']])
-def test_without_urllib3(ask, bare, service, arguments):
-    done = ask(*arguments, env=bare('raise ImportError("blocked")', 'urllib3', 'pip'))
-    assert done.code == 1 and bool(done.out) == ('--json' in arguments)
+def test_without_urllib3(ask, bare, service):
+    done = ask('--json', env=bare('raise ImportError("blocked")', 'urllib3', 'pip'))
+    assert done.code == 1 and json.loads(done.out)['sources']['usage']['error'] == 'network'
     assert re.fullmatch('claude-usage: .*urllib3 is missing.*`python3 -m pip install urllib3`.*\n',
                         done.err)
     assert service.requests == []
@@ -346,39 +300,34 @@ def test_the_copy_of_pip_serves_as_well(ask, bare):
     assert (done.code, done.err) == (0, '') and '78%' in done.out
 
 
-# --- ends ---
+# --- Ends ---
 
 @pytest.mark.parametrize('argument', ['--once', '--json'])
-def test_ctrl_c_while_the_server_hangs(server, home, argument):
-    server.answer(USAGE, Reply(hang=True))
-    with Terminal(COMMAND + [argument, '--api-url', server.url],
-                  env={'HOME': str(home)}) as terminal:
-        server.wait_for(1)
+def test_ctrl_c_while_the_server_hangs(monitor, service, argument):
+    service.answer(USAGE, Reply(hang=True))
+    with monitor(argument) as terminal:
+        service.wait_for(1)
         terminal.send('\x03')
         assert terminal.exit_code() == 130
         assert terminal.text().strip() == '^C'
+    assert asked(service) == 1
 
 
-@pytest.mark.parametrize('arguments', [
-    ['--demo', '--once'], ['--demo', '--json'], ['--help'], ['--version']], ids=' '.join)
-def test_a_closed_pipe(home, arguments):
+@pytest.mark.parametrize('arguments', [['--demo', '--once'], ['--help']], ids=' '.join)
+def test_a_closed_pipe(run, arguments):
     """As of `| head -0`."""
     read, write = os.pipe()
     os.close(read)
     with open(write, 'wb') as stdout:
-        done = subprocess.run(COMMAND + arguments, env=environment(home), cwd=ROOT,
-                              stdout=stdout, stderr=subprocess.PIPE, encoding='utf-8')
-    assert (done.returncode, done.stderr) == (0, '')
+        done = run(arguments, stdout=stdout)
+    assert (done.code, done.err) == (0, '')
 
 
-@pytest.mark.parametrize('argument', ['--once', '--json'])
-@pytest.mark.parametrize('where', ['<&-', '>&-', '<&- >&-'] + [
+@pytest.mark.parametrize('where', ['<&-', '>&-', '<&- >&- 2>&-'] + [
     '>/dev/full'] * os.path.exists('/dev/full'))
-def test_nowhere_to_print(home, argument, where):
+def test_nowhere_to_print(run, where):
     """As of a job that was started without the usual files, or on a full disk."""
-    done = subprocess.run(
-        ['sh', '-c', 'exec "$@" ' + where, 'sh'] + COMMAND + ['--demo', argument], cwd=ROOT,
-        env=environment(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, encoding='utf-8')
-    assert 'Traceback' not in done.stderr
-    assert done.stderr.count('\n') <= 1
+    done = run(['--demo', '--json'],
+               argv=['sh', '-c', 'exec "$@" ' + where, 'sh'] + COMMAND)
+    assert 'Traceback' not in done.err
+    assert done.err.count('\n') <= 1

@@ -1,27 +1,31 @@
 """The network: what is sent, and each way in which the other side can fail."""
+import io
 import json
 import os
 import socket
-import subprocess
-import sys
+import threading
 import time
+import warnings
 from email.utils import formatdate
 
 import pytest
 
 import captures
+import claude_usage
 from captures import TOKEN
-from claude_usage import BODY_MOST, Api, SourceError, message, parse_profile
+from claude_usage import (BODY_MOST, Api, Failure, SourceError, load_urllib3, parse_url, read_body,
+                          text)
 from conftest import PROGRAM
 from server import CERTIFICATE, EXAMPLE_CERTIFICATE, Reply, Server
 
 PATH = '/api/oauth/usage'
 EXAMPLE = 'https://api.example.com'     # is nowhere: it can only be reached through a proxy
+NOWHERE = 'https://no-such-host.invalid'
 HEADERS = {'Authorization': 'Bearer ' + TOKEN}
 
 
-def get(url, path=PATH):
-    return Api(url).get(path, HEADERS, TOKEN)
+def get(url):
+    return Api(url).get(PATH, HEADERS, TOKEN)
 
 
 def failure_of(url):
@@ -29,7 +33,7 @@ def failure_of(url):
     with pytest.raises(SourceError) as caught:
         get(url)
     failure = caught.value.failure
-    assert 'SECRET' not in message(failure, None, time.time()) + str(caught.value)
+    assert 'SECRET' not in failure.detail + str(caught.value)
     return failure
 
 
@@ -56,8 +60,24 @@ def example():
         yield running
 
 
+@pytest.fixture
+def listener():
+    """(socket, url) of a server that the kernel connects to, but where nobody ever answers."""
+    with socket.socket() as listening:
+        listening.bind(('127.0.0.1', 0))
+        listening.listen(1)
+        yield listening, 'http://127.0.0.1:%d' % listening.getsockname()[1]
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Requests are given up after a fifth of a second."""
+    monkeypatch.setattr(claude_usage, 'GET_SECONDS', 0.2)
+
+
 # --- what is sent ---
 
+@pytest.mark.slow
 def test_the_requests_of_the_program_are_those_of_claude_code(server, run):
     server.answer('/api/oauth/usage', Reply(body=captures.USAGE_2026))
     server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
@@ -70,22 +90,45 @@ def test_the_requests_of_the_program_are_those_of_claude_code(server, run):
             'authorization': 'Bearer ' + TOKEN, 'content-type': 'application/json',
             'accept': 'application/json', 'anthropic-beta': 'oauth-2025-04-20',
             'user-agent': 'claude-code/2.0.37'}
-        assert request.headers['accept-encoding'] == 'identity'
+
+
+@pytest.mark.parametrize('url, place, host', [
+    ('https://api.example.com', 'api.example.com', 'api.example.com'),
+    ('https://[fe80::1]:8443/some/gateway/', '[fe80::1]:8443', '[fe80::1]'),
+    ('http://127.0.0.1:80/', '127.0.0.1:80', '127.0.0.1')])
+def test_parse_url(url, place, host):
+    assert parse_url(url) == (url.startswith('https'), place, host)
 
 
 @pytest.mark.parametrize('base', ['', '/', '/some/gateway', '/some/gateway/'])
 def test_the_address_may_have_a_path(server, base):
     server.answer(base.rstrip('/') + PATH, Reply(body={'a': 1}))
     assert get(server.url + base) == {'a': 1}
+    request, = server.requests
+    assert request.headers['accept-encoding'] == 'identity'
+    assert request.headers['connection'] == 'close'
 
 
 def test_one_api_makes_many_requests(server):
-    server.answer(PATH, Reply(500), Reply(cut=0, body='{}'), Reply(body={'a': 1}))
+    date = 1763475795.0
+    server.answer(PATH, Reply(500), Reply(cut=0, body='{}'),
+                  Reply(body={'a': 1}, headers={'Date': formatdate(date, usegmt=True)}))
     api = Api(server.url)
+    assert (api.took, api.date) == (None, None)
     for _ in range(2):
         with pytest.raises(SourceError):
             api.get(PATH, HEADERS, TOKEN)
     assert [api.get(PATH, HEADERS, TOKEN) for _ in range(2)] == [{'a': 1}] * 2
+    assert 0 < api.took < 60 and api.date == date
+
+
+def test_only_the_warnings_of_urllib3_are_silent():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        load_urllib3()
+        for name in ('urllib3', 'urllib3.connection', 'pip._vendor.urllib3', 'another'):
+            warnings.warn_explicit(name, UserWarning, 'file', 1, name)
+    assert [str(warning.message) for warning in told] == ['another']
 
 
 # --- replies ---
@@ -159,8 +202,7 @@ def test_bad_replies(server, name):
 def test_retry_after(server, header, seconds):
     headers = {} if header is None else {'Retry-After': header}
     server.answer(PATH, Reply(429, captures.ERROR_429, headers))
-    failure = failure_of(server.url)
-    assert (failure.code, failure.retry_after) == ('rate_limited', seconds)
+    assert failure_of(server.url) == ('rate_limited', '', seconds)
 
 
 @pytest.mark.parametrize('body', ['', captures.EDGE_HTML, captures.ERROR_429])
@@ -187,13 +229,13 @@ ECHO = {'type': 'error', 'error': {'type': 'x', 'message': 'Bad token %s!' % TOK
     Reply(500, json.dumps(ECHO).replace('SECRET', '\\u0053ECRET'))])
 def test_an_echoed_token_is_not_shown(server, reply):
     server.answer(PATH, reply)
-    assert 'SECRET' not in failure_of(server.url).detail
+    failure_of(server.url)
 
 
-@pytest.mark.parametrize('how', [str, lambda text: text.replace('SECRET', '\\u0053ECRET')])
+@pytest.mark.parametrize('how', [str, lambda words: words.replace('SECRET', '\\u0053ECRET')])
 def test_an_echoed_token_is_in_no_document(server, how):
-    server.answer(PATH, Reply(body=how(json.dumps({'account': {'full_name': 'I am ' + TOKEN}}))))
-    assert parse_profile(get(server.url)).name == 'I am [secret]'
+    server.answer(PATH, Reply(body=how(json.dumps({'name': 'I am ' + TOKEN}))))
+    assert text(get(server.url)['name']) == 'I am [secret]'
 
 
 def test_an_echoed_token_of_an_unknown_form_is_not_shown(server):
@@ -209,55 +251,81 @@ def test_connection_refused():
     with socket.socket() as taken:      # bound but not listening: nobody else can answer there
         taken.bind(('127.0.0.1', 0))
         url = 'http://127.0.0.1:%d' % taken.getsockname()[1]
-        assert failure_of(url) == ('network', 'connection refused', None)
+        failure = failure_of(url)
+    assert failure == ('network', 'connection refused', None)
 
 
 def test_unknown_host():
-    failure = failure_of('https://no-such-host.invalid')
+    failure = failure_of(NOWHERE)
     assert failure.code in ('network', 'timeout')       # the latter where no DNS answers
     assert failure.detail in ('unknown host', '')
 
 
 @pytest.mark.parametrize('greeting, code', [(b'', 'network'), (b'SSH-2.0-x\r\n\r\n', 'bad_reply')])
-def test_a_server_of_another_kind(greeting, code):
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        listener.listen(1)
-        url = 'http://127.0.0.1:%d' % listener.getsockname()[1]
-        client = subprocess.Popen(
-            [sys.executable, '-c', 'import socket, sys\n'
-             'connection = socket.socket(fileno=0).accept()[0]\n'
-             'connection.recv(65536)\n'
-             'connection.sendall(%r)' % greeting], stdin=listener)
-        assert failure_of(url).code == code
-        assert client.wait() == 0
+def test_a_server_of_another_kind(listener, greeting, code):
+    listening, url = listener
+
+    def greet():
+        with listening.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(greeting)
+    threading.Thread(target=greet, daemon=True).start()
+    failure = failure_of(url)
+    assert failure.code == code
 
 
 LONG = 'x' * 10000
 
 
+@pytest.mark.usefixtures('hasty')
 @pytest.mark.parametrize('reply', [
     Reply(hang=True), Reply(body=LONG, drip=0.1), Reply(body=LONG, drip=0.1, chunked=True),
     Reply(drip_headers=0.1, headers={'X-Long': LONG}), Reply(500, LONG, drip=0.1)],
     ids=['hang', 'drip', 'drip chunked', 'drip headers', 'drip error'])
-def test_a_deadline_ends_each_request(server, reply):
+def test_a_request_is_given_up(server, reply):
     """Though every byte comes long before any time-out of a socket."""
     server.answer(PATH, reply, Reply(body={'a': 1}))
-    api = Api(server.url, 1)
+    api = Api(server.url)
     with pytest.raises(SourceError) as caught:
         api.get(PATH, HEADERS, TOKEN)
     assert caught.value.failure == ('timeout', '', None)
-    assert time.monotonic() - server.requests[0].at < 10
-    assert api.get(PATH, HEADERS, TOKEN) == {'a': 1}, 'the next one is not late'
+    assert 0.15 < api.took < 10
+    claude_usage.GET_SECONDS = 15       # of the fixture, which sets it back
+    assert api.get(PATH, HEADERS, TOKEN) == {'a': 1}, 'the next one is not disturbed'
 
 
-def test_a_deadline_ends_the_handshake():
-    with socket.socket() as listener:       # the kernel connects, but nobody ever answers
-        listener.bind(('127.0.0.1', 0))
-        listener.listen(1)
-        with pytest.raises(SourceError) as caught:
-            Api('https://127.0.0.1:%d' % listener.getsockname()[1], 1).get(PATH, HEADERS, TOKEN)
-        assert caught.value.failure.code == 'timeout'
+@pytest.mark.usefixtures('hasty')
+def test_a_handshake_without_an_answer_is_given_up(listener):
+    failure = failure_of(listener[1].replace('http:', 'https:'))
+    assert failure == ('timeout', '', None)
+
+
+def test_each_read_has_its_time(server, monkeypatch):
+    monkeypatch.setattr(claude_usage, 'READ_SECONDS', 0.1)
+    server.answer(PATH, Reply(hang=True))
+    assert failure_of(server.url) == ('timeout', '', None)
+
+
+@pytest.mark.parametrize('size, seconds, code', [
+    (3, -1, 'timeout'), (BODY_MOST, 60, ''), (BODY_MOST + 1, 60, 'too_large')])
+def test_the_thread_of_a_body_without_end_ends(size, seconds, code):
+    class Body:
+        headers = {}
+        _fp = io.BytesIO(b'x' * size)
+    ends = time.monotonic() + seconds
+    if code:
+        with pytest.raises(SourceError, match=code):
+            read_body(Body, ends)
+    else:
+        assert len(read_body(Body, ends)) == size
+
+
+def test_a_bug_is_no_failure_of_the_network(monkeypatch):
+    def broken(url):
+        raise ZeroDivisionError('a bug')
+    monkeypatch.setattr(claude_usage, 'proxy_of', broken)
+    with pytest.raises(ZeroDivisionError):
+        get('http://127.0.0.1:9')
 
 
 # --- TLS ---
@@ -328,14 +396,10 @@ def test_the_login_of_a_proxy_is_sent_to_it_alone(proxy, example, monkeypatch, l
 
 
 @pytest.mark.parametrize('reply', [Reply(407), Reply(502, captures.EDGE_HTML)])
-@pytest.mark.parametrize('arguments', [['--once'], ['--json']])
-def test_a_proxy_that_refuses(server, run, reply, arguments):
+def test_a_proxy_that_refuses(server, monkeypatch, reply):
     server.answer('api.example.com:443', reply)
-    done = run(arguments + ['--api-url', EXAMPLE],
-               {'HTTPS_PROXY': server.url.replace('//', '//user:SECRET@')})
-    assert done.code == 1
-    assert 'No connection: the proxy does not connect.' in done.err
-    assert 'SECRET' not in done.out + done.err
+    monkeypatch.setenv('HTTPS_PROXY', server.url.replace('//', '//user:SECRET@'))
+    assert failure_of(EXAMPLE) == ('network', 'the proxy does not connect', None)
 
 
 @pytest.mark.parametrize('proxy', ['http://[', 'socks9://127.0.0.1:9', 'http://:x', '://',
@@ -349,7 +413,7 @@ def test_a_proxy_that_is_nonsense(monkeypatch, proxy):
 def test_no_proxy(server, monkeypatch, excluded):
     monkeypatch.setenv('HTTPS_PROXY', server.url)
     monkeypatch.setenv('NO_PROXY', excluded)
-    assert failure_of('https://no-such-host.invalid').code in ('network', 'timeout')
+    assert failure_of(NOWHERE).code in ('network', 'timeout')
     assert server.requests == []
 
 
@@ -364,7 +428,7 @@ def test_plain_http_does_not_leave_the_machine(server, other, monkeypatch, host)
 
 def test_a_proxy_for_plain_http_is_none_for_https(server, monkeypatch):
     monkeypatch.setenv('http_proxy', server.url)
-    assert failure_of('https://no-such-host.invalid').code in ('network', 'timeout')
+    assert failure_of(NOWHERE).code in ('network', 'timeout')
     assert server.requests == []
 
 

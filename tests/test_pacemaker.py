@@ -1,4 +1,5 @@
 """Reading Pace Maker's files: of every release, in every state, without a trace."""
+import argparse
 import json
 import os
 import queue
@@ -10,18 +11,18 @@ import time
 import pytest
 
 import captures
-from claude_usage import (DECISION_TABLES, EVENT_TABLES, MINUTE, PACE_DEFAULTS, Api, CodePoller,
-                          PacePoller, Snapshot, SourceError, Store, Ui, compose, drain, is_live,
-                          pace_logs, pace_status, read_only, way_to_open)
-from pacemaker import (DAY, HOUR, NOW, REGISTRY, RELEASES, SECRETS, TABLES, Pace, Writer, iso,
-                       usage)
+from claude_usage import (FEEDS, CodePoller, Moment, PacePoller, Setup, Snapshot, SourceError, Ui,
+                          absorb, as_json, compose, read_only, way_to_open)
+from harness import World
+from pacemaker import (DAY, HOUR, MINUTE, NOW, REGISTRY, RELEASES, SECRETS, TABLES, Pace, Writer,
+                       iso, usage)
 from server import Reply
 
 pytestmark = pytest.mark.usefixtures('zone')
 
-USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 NUMBERS = 77.2, 1.9 * HOUR, 34.0, 4 * DAY       # as usage() has them: 15.2 above a target of 62 %
 OTHERS = 50.0, 1.9 * HOUR, 34.0, 4 * DAY
+FOLDER = '.claude-pace-maker'
 not_root = pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0,
                               reason='root may read and write everything')
 
@@ -29,41 +30,73 @@ not_root = pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0,
 class Look:
     """A PacePoller, and what it has told, by a clock that only the tests move."""
 
-    def __init__(self, folder, now=NOW):
+    def __init__(self, now=NOW):
         self.now, self.inbox, self.snapshot, self.told = now, queue.Queue(), Snapshot(), 0
-        self.poller = PacePoller(self.inbox, lambda: self.now, str(folder))
+        self.poller = PacePoller(Setup(argparse.Namespace(), {}, self.inbox, lambda: self.now,
+                                       None, None, 'a place'))
 
     def once(self):
-        """Look once more; return the Snapshot then."""
+        """Look once more; return what is Known then."""
         self.wait = self.poller.once()
-        self.told += self.inbox.qsize()
-        self.snapshot = drain(self.inbox, self.snapshot)
-        return self.snapshot
+        while not self.inbox.empty():
+            self.told += 1
+            self.snapshot = absorb(self.snapshot, self.inbox.get())
+        return self.snapshot['', 'pace_maker']
 
-    def status(self):
-        """Look once more; return the PaceStatus then."""
-        return pace_status(self.once(), self.now)
+    def state(self, mode='code'):
+        """Look once more; return what --json tells then."""
+        self.once()
+        return json.loads(as_json(self.snapshot, ('a place',), Moment(self.now), mode))['pace_maker']
 
-    def value(self):
-        """Look once more, successfully; return the PaceMaker then."""
-        known = self.once().pace_maker
-        assert known.failure is None
-        return known.value
+    def screen(self, size=(60, 60), **ui):
+        """Look once more; return the screen then, without its borders."""
+        self.once()
+        frame = compose(self.snapshot, Ui(**dict({'mode': 'code'}, **ui)), size, Moment(self.now))
+        rows = (''.join(span.text for span in line) for line in frame.lines)
+        return '\n'.join(row.strip('│ ') for row in rows)
+
+    def panel(self, title):
+        """Look once more; return the rows of that panel."""
+        for index in range(4):
+            rows = self.screen(panel=index, hint=False).split('\n')
+            if rows[0].startswith('┌ %s ─' % title):
+                return [row for row in rows[1:] if row and row[0] != '└']
+        return []
+
+    def setting(self, label):
+        """Look once more; return a value of the panel of settings, None if it is not there."""
+        for row in self.panel('Pace Maker'):
+            if row.startswith(label):
+                return row[len(label):].strip()
+        return None
 
 
-def used(look):
-    return look.value().usage.five_hour_used
+def used():
+    return Look().state()['five_hour_percent']
 
 
-def screen(snapshot, now=NOW, size=(120, 60), **ui):
-    frame = compose(snapshot, Ui(**ui), size, now)
-    return '\n'.join(''.join(span.text for span in line).rstrip() for line in frame.lines)
+def insert(pace, table, columns, *rows):
+    """Add rows of these columns."""
+    pace.insert(table, *(dict(zip(columns.split(), row)) for row in rows))
+
+
+def decide(pace, *rows):
+    insert(pace, 'pacing_decisions', 'timestamp should_throttle delay_seconds', *rows)
 
 
 @pytest.fixture
-def pace(tmp_path):
-    """A directory of the latest release, with a reply in it that is too old to be borrowed."""
-    made = Pace(tmp_path / 'pace')
+def home(tmp_path, monkeypatch):
+    """The home directory of this process, and of those that it starts."""
+    path = tmp_path / 'home'
+    (path / '.claude').mkdir(parents=True)
+    monkeypatch.setenv('HOME', str(path))
+    return path
+
+
+@pytest.fixture
+def pace(home):
+    """A directory of the latest release, with a reply in it that is a minute old."""
+    made = Pace(home / FOLDER)
     made.use(*NUMBERS, at=NOW - 60)
     return made
 
@@ -71,161 +104,250 @@ def pace(tmp_path):
 # --- Every release ---
 
 @pytest.mark.parametrize('release', RELEASES)
-def test_every_release_is_read(tmp_path, release):
-    pace = Pace(tmp_path / 'pace', release)
-    assert Look(pace.folder).status().status == 'no_data'
+def test_every_release_is_read(home, release):
+    pace = Pace(home / FOLDER, release)
+    assert Look().state()['status'] == 'no_data'
     pace.use(*NUMBERS, at=NOW - 20)
-    look = Look(pace.folder)
-    told = look.status()
-    assert (told.status, told.window, told.at, told.stale, told.estimated) == (
-        'throttling', '5-hour', NOW - 20, False, False)
-    assert (told.target, told.deviation) == pytest.approx((62, 15.2))
-    read = look.value()
-    assert read.is_modern is (release != '1.0')
-    assert (read.blockages, read.langfuse) == ((None, None) if release == '1.0' else ((), ()))
-    assert read.secrets == (() if release == '2.34' else None)
+    state = Look().state()
+    assert [state[key] for key in ('status', 'window', 'at', 'stale', 'estimated')] == [
+        'throttling', '5-hour', '2026-11-25T19:18:58Z', False, False]
+    assert (state['target_percent'], state['deviation_percent']) == (62, 15.2)
+    assert (state['five_hour_percent'], state['seven_day_percent']) == (77.2, 34)
+    assert state['tempo'] == ('on' if release == '1.0' else 'auto')
+    rows = '\n'.join(Look().panel('Pace Maker'))
+    assert ('Blockages' in rows, 'Secrets' in rows) == (release != '1.0', release == '2.34')
 
 
-def test_what_the_first_release_did_not_have_is_not_shown(tmp_path):
-    pace = Pace(tmp_path / 'pace', '1.0')
+def test_what_the_first_release_did_not_have_is_not_shown(home):
+    pace = Pace(home / FOLDER, '1.0')
     pace.use(*NUMBERS)
-    text = screen(Look(pace.folder).once())
+    text = Look().screen((120, 60))
     assert 'Pace Maker: ⚠ THROTTLING' in text and 'Tempo' in text
-    assert not re.search('Blockages|Langfuse|Secrets|Log errors|Agents|Governance|TDD', text)
+    assert not re.search('Blockages|Langfuse|Secrets|Agents|Governance|TDD', text)
 
 
-def test_a_directory_without_databases(tmp_path):
-    pace = Pace(tmp_path / 'pace')
+def test_a_directory_without_databases(home):
+    pace = Pace(home / FOLDER)
     for name in ('usage.db', 'session_registry.db'):
         os.remove(pace.path(name))
-    assert Look(pace.folder).status().status == 'no_data'
+    assert Look().state()['status'] == 'no_data'
     pace.configure(enabled=False)
-    assert Look(pace.folder).status().status == 'inactive'
+    assert Look().state()['status'] == 'inactive'
 
 
-@pytest.mark.parametrize('name', ['missing', 'empty', 'file'])
-def test_where_it_is_not_installed(tmp_path, name):
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'file').write_text('')
-    look = Look(tmp_path / name)
-    assert look.status() is None and look.wait == 60
-    assert look.snapshot.pace_maker.at == NOW and 'Pace' not in screen(look.snapshot)
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'file'])
+def test_where_it_is_not_installed(home, kind):
+    if kind == 'empty':
+        (home / FOLDER).mkdir()
+    elif kind == 'file':
+        (home / FOLDER).write_text('')
+    look = Look()
+    assert look.state()['installed'] is False and look.wait == 60
+    assert look.once().is_settled and 'Pace' not in look.screen()
 
 
-def test_it_may_be_installed_and_removed_meanwhile(tmp_path, pace):
-    look = Look(pace.folder)
-    assert look.status().status == 'throttling' and look.wait == 2
-    os.rename(pace.folder, str(tmp_path / 'away'))
-    assert look.status() is None
-    os.rename(str(tmp_path / 'away'), pace.folder)
-    assert look.status().status == 'throttling'
+def test_it_may_be_installed_and_removed_meanwhile(home, pace):
+    look = Look()
+    assert look.state()['status'] == 'throttling' and look.wait == 2
+    os.rename(pace.folder, str(home / 'away'))
+    assert look.state()['installed'] is False
+    os.rename(str(home / 'away'), pace.folder)
+    assert look.state()['status'] == 'throttling'
 
 
-def test_everything_that_it_tells(pace):
-    pace.insert('pacing_decisions', {'timestamp': NOW - 99, 'should_throttle': 0,
-                                     'delay_seconds': 0},
-                {'timestamp': NOW - 20, 'should_throttle': 1, 'delay_seconds': 45})
-    pace.insert('blockage_events', *({'timestamp': at, 'category': category} for at, category in (
-        (NOW - 3601, 'other'), (NOW - 3599, 'pacing_quota'), (NOW - 5, 'other'))))
-    pace.insert('langfuse_metrics', *({
-        'bucket_timestamp': at, 'sessions_count': 1, 'traces_count': 20, 'spans_count': 300}
-        for at in (NOW - DAY - 1, NOW - DAY + 1, NOW - 60)))
-    pace.insert('secrets_metrics', *({'bucket_timestamp': at, 'secrets_masked_count': 7}
-                                     for at in (NOW - DAY - 1, NOW - DAY + 1)))
-    pace.insert('activity_events', *(
-        {'timestamp': at, 'event_code': code, 'status': colour} for at, code, colour in (
-            (NOW - 11, 'LF', 'blue'), (NOW - 2.5, 'TD', 'red'), (NOW - 9, 'IV', 'green'))))
-    pace.insert('governance_events', *(
-        {'timestamp': at, 'event_type': 'IV', 'project_name': 'p', 'feedback_text': words}
-        for at, words in ((NOW - 3601, 'late'), (NOW - 3000, 'old'), (NOW - 5, 'new'))))
-    read = Look(pace.folder).value()
-    assert read.decided == (NOW - 20, True, 45)
-    assert set(read.blockages) == {(NOW - 3599, 'pacing_quota'), (NOW - 5, 'other')}
-    assert read.langfuse == ((int(NOW - DAY + 1), 1, 20, 300), (NOW - 60, 1, 20, 300))
-    assert read.secrets == ((int(NOW - DAY + 1), 7),)
-    assert read.activity == ((NOW - 9, 'IV', 'green'), (NOW - 2.5, 'TD', 'red'))
-    assert read.governance == ((NOW - 5, 'IV', 'p', 'new'), (NOW - 3000, 'IV', 'p', 'old'))
+def test_counts_and_events_of_their_time(pace):
+    insert(pace, 'blockage_events', 'timestamp category', (NOW - 3601, 'other'),
+           (NOW - 3599, 'pacing_quota'), (NOW - 5, 'other'), (NOW - 4, 'other'))
+    insert(pace, 'langfuse_metrics', 'bucket_timestamp sessions_count traces_count spans_count',
+           *((NOW - age, 1, 20, 300) for age in (DAY + 1, DAY - 1, 60)))
+    insert(pace, 'secrets_metrics', 'bucket_timestamp secrets_masked_count',
+           *((NOW - age, 7) for age in (DAY + 1, DAY - 1)))
+    insert(pace, 'activity_events', 'timestamp event_code status', (NOW - 11, 'LF', 'blue'),
+           (NOW - 9, 'IV', 'green'), (NOW - 2.5, 'TDX', 'pink'), (NOW - 2, 'IV', 'yellow'))
+    insert(pace, 'governance_events', 'timestamp event_type project_name feedback_text',
+           *((NOW - age, 'IV', 'p', words) for age, words in (
+               (3601, 'late'), (3000, 'old'), (5, 'new'))))
+    look = Look()
+    rows = look.panel('Pace Maker')
+    start = [row.split()[0] for row in rows].index('Blockages')
+    assert [re.sub('  +', ': ', row) for row in rows[start:]] == [
+        'Blockages (1h): 3', 'Other: 2', 'Pacing Quota: 1',
+        'Langfuse (24h): 2 sessions, 40 traces, 600 spans', 'Secrets (24h): 7 masked']
+    assert look.panel('Governance') == ['20:19 IV p', 'new', '19:29 IV p', 'old']
+    assert 'Activity: IV TD\n' in look.screen()
+    look.now += 5           # the clock alone takes them away, one after another
+    assert (look.setting('Blockages (1h)'), look.setting('Secrets (24h)')) == ('2', '0 masked')
+    assert look.setting('Langfuse (24h)') == '1 sessions, 20 traces, 300 spans'
+    look.now += 3
+    assert 'Activity' not in look.screen()
+    look.now += HOUR
+    assert look.setting('Blockages (1h)') == '0' and look.panel('Governance') == []
+
+
+LISTED = """[RegEx]
+
+\u26d4 **Clean code**: 2 violations \x1b[31mfound\x1b[0m
+==========
+- mill.py: a bare except
+  - and a swallowed error\t\r
+"""
+
+
+@pytest.mark.parametrize('words, head, lines', [
+    (LISTED, '[RegEx]', ['\u26d4 **Clean code**: 2 violations found', '- mill.py: a bare except',
+                         '- and a swallowed error']),
+    ('1. one\n\n2. two [sonnet+opus]', '[sonnet+opus]', ['1. one', '2. two']),
+    ('Fine.\n [Codex] \nReally.', '[Codex]', ['Fine.', 'Really.']),
+    ('- [x] done\n- see [the list](x)', '', ['- [x] done', '- see [the list](x)']),
+    ('key sk-ant-api03-SECRETSECRET', '', ['key [secret]']), ('', '', []), ('---', '', [])])
+def test_governance_events_keep_their_lines_and_lists(pace, words, head, lines):
+    insert(pace, 'governance_events', 'timestamp event_type project_name feedback_text',
+           (NOW - 60, 'CC', 'engine', words))
+    assert Look().panel('Governance') == [('20:18 CC engine ' + head).strip()] + lines
+
+
+AGENT = {'agent_id': 'a', 'session_id': 's', 'role': 'root', 'workspace_root': '/w',
+         'start_time': 1, 'last_seen': NOW}
+ACTION = 'agent_id tool_name target ts'
 
 
 def test_the_agents(pace):
-    pace.insert('agents', *(dict(
-        agent_id=name, session_id='s' + workspace[-1], role='subagent' if kind else 'root',
-        subagent_type=kind, workspace_root=workspace, start_time=start, last_seen=NOW - seen,
-        ended_at=ended and NOW - ended) for name, workspace, kind, start, seen, ended in (
-            ('sub', '/w/b', 'tester', 2, 5, None), ('root-b', '/w/b', None, 3, 9, None),
-            ('root-a', '/w/a', None, 1, 1300, None), ('gone', '/w/c', None, 0, 1300, 55),
-            ('late', '/w/d', None, 0, 9999, None))))
-    pace.insert('agent_actions', *({'agent_id': name, 'tool_name': tool, 'ts': NOW}
-                                   for name, tool in (('sub', 'Read'), ('root-b', 'Grep'), (
-                                       'sub', 'Edit'), ('sub', 'Bash'), ('sub', 'Write'))))
-    agents = [agent for agent in Look(pace.folder).value().agents if is_live(agent, NOW)]
-    assert [(agent.workspace, agent.name, agent.is_root) for agent in agents] == [
-        ('/w/b', 'root-b', True), ('/w/b', 'tester', False), ('/w/c', 'gone', True)]
-    assert agents[1].tools == ('Write', 'Bash', 'Edit') and agents[0].tools == ('Grep',)
-    assert (agents[1].seen, agents[1].ended, agents[2].ended) == (NOW - 5, None, NOW - 55)
+    insert(pace, 'agents',
+           'agent_id session_id role subagent_type workspace_root start_time last_seen ended_at',
+           ('sub', 's', 'sub', 'tester', '/w/b', 2, NOW - 5, None),
+           ('0123456789', 's', 'root', None, '/w/b', 3, NOW - 9, None),
+           ('root-a', 't', 'root', '', '/w/a', 1, NOW - 1300, None),
+           ('gone', 'u', 'root', '', '/w/c', 0, NOW - 1300, NOW - 55),
+           ('late', 'v', 'root', '', '/w/d', 0, NOW - 9999, None))
+    insert(pace, 'agent_actions', ACTION, *(
+        (name, tool, target, NOW) for name, tool, target in (
+            ('sub', 'Read', 'a.md'), ('0123456789', 'Grep', '-'), ('sub', 'Edit', '/w/b/foo.py'),
+            ('sub', 'Bash', 'tox -e /x/y'), ('sub', 'Write', 'foo.md'))))
+    look = Look()
+    assert look.panel('Agents') == [
+        '▸ b', '23456789  Grep', '↳ tester  Write foo.md, Bash tox -e /x/y, Edit',
+        '▸ c', 'gone']
+    look.now += 6
+    assert look.panel('Agents')[-1].startswith('↳ tester'), 'a minute after its end'
+    look.now = NOW + 1196
+    assert look.panel('Agents') == []
 
 
-def test_an_agent_keeps_its_tools_while_others_are_busy(pace):
-    """Its own were long ago, by their number."""
-    def act(name, *tools):
-        pace.insert('agent_actions', *({'agent_id': name, 'tool_name': tool, 'ts': NOW}
-                                       for tool in tools))
-
-    def tools(look):
-        return {agent.workspace: agent.tools for agent in look.value().agents}
-    pace.insert('agents', *(dict(AGENT, agent_id=name, workspace_root=name, last_seen=NOW)
-                            for name in ('waiting', 'busy')))
-    act('waiting', 'Read', 'Task')
-    look = Look(pace.folder)
-    assert tools(look) == {'waiting': ('Task', 'Read'), 'busy': ()}
-    act('busy', *(['Bash'] * 6000 + ['Edit']))
-    assert tools(look) == {'waiting': ('Task', 'Read'), 'busy': ('Edit', 'Bash', 'Bash')}
-    act('waiting', 'Write')
-    assert tools(look)['waiting'] == ('Write', 'Task', 'Read')
-    os.remove(pace.path('session_registry.db'))     # it begins anew
-    pace.closed('session_registry.db', REGISTRY)
-    pace.insert('agents', dict(AGENT, agent_id='waiting', workspace_root='new', last_seen=NOW))
-    act('waiting', 'Grep')
-    assert tools(look) == {'new': ('Grep',)}
-    act('waiting', 'Glob')
-    assert tools(look) == {'new': ('Glob', 'Grep')}
+def test_an_agent_keeps_its_actions_while_others_are_busy(pace):
+    """Pace Maker keeps three of each; their numbers grow."""
+    pace.insert('agents', *(dict(AGENT, agent_id=name) for name in ('waiting', 'busy')))
+    insert(pace, 'agent_actions', ACTION, ('waiting', 'Task', '-', NOW),
+           *(('busy', 'Bash', '-', NOW) for _ in range(900)))
+    assert Look().panel('Agents')[1:] == ['waiting  Task', 'busy  Bash, Bash, Bash']
 
 
-def test_actions_whose_ids_are_no_numbers_are_none(pace):
-    os.remove(pace.path('session_registry.db'))
-    pace.closed('session_registry.db', REGISTRY + OTHER_COLUMNS.format(
-        'agent_actions', 'id, agent_id, tool_name'), [('agent_actions', [
-            {'id': number, 'agent_id': 'a', 'tool_name': tool}
-            for number, tool in ((1, 'Read'), ('x', 'Odd'), (2, 'Edit'), (None, 'Odd'))])])
-    pace.insert('agents', AGENT)
-    look = Look(pace.folder)
-    for _ in range(2):
-        assert look.value().agents[0].tools == ('Edit', 'Read')
-        os.utime(pace.path('config.json'), (NOW, NOW))
+@pytest.mark.parametrize('rows, delay', [
+    ([(NOW - 99, 0, 0), (NOW - 20, 1, 45)], 45), ([(NOW - 20, 1, 45), (NOW - 99, 1, 7)], 45),
+    ([(int(NOW - 5), 0, 0), (int(NOW - 5), 1, 45)], 45),        # of one second the last
+    ([(NOW - 5, 1, -5)], 0), ([(NOW - 5, 0, 45)], 0), ([(NOW + 60, 1, 45)], 331),
+    ([('soon', 1, 45)], 331), ([], 331)])
+def test_the_last_decision_is_in_force(pace, rows, delay):
+    decide(pace, *rows)
+    assert Look().state()['delay_seconds'] == delay
 
 
-def test_of_one_second_the_last_row_counts(pace):
-    """Times of whole seconds are equal now and then."""
-    for delay in (0, 45):
-        pace.insert('pacing_decisions', {
-            'timestamp': int(NOW - 5), 'should_throttle': bool(delay), 'delay_seconds': delay,
-            'session_id': 's'})
-    assert Look(pace.folder).value().decided == (int(NOW - 5), True, 45)
+def test_an_older_release_polls_more_often(home):
+    """Unless config.json tells, it is known by its tables how long a decision holds."""
+    for release, age, delay in (('2.0', 100, 45), ('1.4', 100, 331), ('1.4', 50, 45)):
+        shutil.rmtree(str(home / FOLDER), ignore_errors=True)
+        pace = Pace(home / FOLDER, '2.0')
+        if release == '1.4':
+            pace.closed('usage.db', ''.join('DROP TABLE %s;' % name for name in (
+                'langfuse_metrics', 'api_cache', 'backoff_state')))
+        pace.insert('usage_snapshots', dict(usage(*NUMBERS, at=NOW - 200), session_id='s'))
+        decide(pace, (NOW - age, 1, 45))
+        state = Look().state()
+        assert (state['delay_seconds'], state['tempo']) == (delay, 'auto')
 
 
-def test_a_negative_delay_is_none(pace):
-    pace.insert('pacing_decisions', {'timestamp': int(NOW - 5), 'should_throttle': 1,
-                                     'delay_seconds': -5, 'session_id': 's'})
-    told = Look(pace.folder).status()
-    assert (told.throttling, told.delay_seconds, told.status) == (False, 0, 'on_pace')
+# --- Settings ---
+
+def test_the_config_that_the_installer_writes(pace):
+    """No hook hands its engine these; so the delay is what its own defaults make of it."""
+    pace.configure(enabled=True, base_delay=5, max_delay=120, threshold_percent=0,
+                   poll_interval=60)
+    assert Look().state()['delay_seconds'] == 331
+    decide(pace, (NOW - 304, 0, 0))
+    assert Look().state()['delay_seconds'] == 331
+    assert Look().state()['strategy'] == 'gradual'
+
+
+def install(home, name, text):
+    """Have a source with this file where install_source says."""
+    path = home / 'a source' / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    (home / FOLDER / 'install_source').write_text(str(home / 'a source') + '\n')
+
+
+@pytest.mark.parametrize('name, text, version', [
+    ('.claude-plugin/plugin.json', '{"name": "x", "version": "2.34.2"}', '2.34.2'),
+    ('src/pacemaker/__init__.py', '"""Words."""\n\n__version__ = "2.9.0"\n', '2.9.0'),
+    ('src/pacemaker/__init__.py', 'version = 1\n', None), ('elsewhere', '', None)])
+def test_the_version_from_where_it_stands(home, pace, name, text, version):
+    pace.configure(version='9.9')
+    install(home, name, text)
+    assert Look().setting('Version') == version
+
+
+@pytest.mark.parametrize('version, delay', [
+    ('2.9.1', 0), ('2.34.2', 0), ('10.0', 0), ('', 0), ('2.9.0', 45), ('1.12', 45)])
+def test_two_limiters_off_void_the_last_decision(home, pace, version, delay):
+    if version:
+        install(home, '.claude-plugin/plugin.json', json.dumps({'version': version}))
+    decide(pace, (NOW - 5, 1, 45))
+    pace.configure(weekly_limit_enabled=False)
+    assert Look().state()['delay_seconds'] == 45
+    pace.configure(weekly_limit_enabled=False, five_hour_limit_enabled=False)
+    state = Look().state()
+    assert (state['delay_seconds'], state['window']) == (delay, None)
+    assert state['status'] == ('throttling' if delay else 'on_pace')
+
+
+@pytest.mark.parametrize('config, session, tempo', [
+    ({}, None, 'auto'), ({'tempo_mode': 'on'}, None, 'on'), ({'tempo_mode': 'off'}, None, 'off'),
+    ({'tempo_mode': 'auto', 'tempo_enabled': False}, None, 'auto'),
+    ({'tempo_enabled': False}, None, 'off'), ({'tempo_enabled': True}, None, 'on'),
+    ({'tempo_enabled': False, 'tempo_mode': 'sideways'}, None, 'off'),
+    ({'tempo_mode': 'off'}, True, 'on'), ({'tempo_mode': 'on'}, False, 'off'), ({}, False, 'off'),
+    ({}, 1, 'auto'), ({}, 'on', 'auto')])
+def test_tempo(pace, config, session, tempo):
+    pace.configure(**config)
+    if session is not None:
+        pace.write('state.json', json.dumps({'tempo_session_enabled': session, 'x': []}))
+    assert Look().state()['tempo'] == tempo
+    pace.write('state.json', '[')
+    assert Look().state()['status'] == 'throttling'
+
+
+@pytest.mark.parametrize('key, value', [
+    ('max_delay', '350'), ('base_delay', True), ('enabled', 1), ('hook_model', 5),
+    ('tempo_mode', []), ('base_delay', float('nan')), ('preload_hours', float('inf')),
+    ('preload_hours', 10 ** 400), ('max_delay', -1), ('safety_buffer_pct', -0.1),
+    ('poll_interval', '60'), ('log_level', {})])
+def test_an_unfit_value_counts_as_absent_and_is_named(pace, key, value):
+    pace.configure(**{key: value, 'tdd_enabled': False})
+    look = Look()
+    assert look.state()['delay_seconds'] == 331
+    words = 'Failed to load config.json: %s is no fit value.' % key
+    assert words in ' '.join(look.screen().split())
+    assert look.setting('TDD') == 'off' and 'Hook model' in '\n'.join(look.panel('Pace Maker'))
+
+
+def test_null_in_the_config_is_as_good_as_nothing(pace):
+    from claude_usage import PACE_DEFAULTS
+    pace.configure(**dict(dict.fromkeys(PACE_DEFAULTS), of_a_later_release={'nested': []}))
+    look = Look()
+    assert look.state()['status'] == 'throttling' and 'Failed' not in look.screen()
 
 
 # --- Missing tables and columns ---
 
-NEEDED = dict.fromkeys(TABLES, 'timestamp')     # what makes a table that table
-NEEDED.update(langfuse_metrics='bucket_timestamp', secrets_metrics='bucket_timestamp',
-              fallback_state_v2='state', calibrated_coefficients='tier')
-READ = sorted(set(TABLES) - {'global_poll_state', 'codex_usage', 'profile_cache'})
 OTHER_COLUMNS = 'DROP TABLE {0}; CREATE TABLE {0} ({1});'
 
 
@@ -233,185 +355,157 @@ def columns(definition):
     return [part.split()[0] for part in re.sub(r'\([^()]*\)+', '', definition).split(',')]
 
 
-@pytest.mark.parametrize('table', READ)
-def test_a_table_or_column_may_be_missing(tmp_path, table):
-    pace = Pace(tmp_path / 'pace')
+@pytest.mark.parametrize('table', sorted(TABLES) + ['agents', 'agent_actions'])
+def test_a_table_or_column_may_be_missing(home, table):
+    """Then that part is not shown; no failure, whatever else there is."""
+    pace = Pace(home / FOLDER)
     pace.insert('usage_snapshots', usage(*NUMBERS))
     if table in ('accumulated_costs', 'calibrated_coefficients'):
-        pace.insert('fallback_state_v2', {'state': 'fallback', 'entered_at': NOW - 9})
-    for missing in [None] + columns(TABLES[table]):
-        if missing == NEEDED[table] or (table == 'backoff_state' and missing == 'backoff_until'):
-            continue
-        there = [name for name in columns(TABLES[table]) if missing and name != missing]
-        script = OTHER_COLUMNS.format(table, ', '.join(there)) if there else 'DROP TABLE ' + table
-        shutil.copy(pace.path('usage.db'), pace.path('spare.db'))
-        pace.closed('usage.db', script)
-        known = Look(pace.folder).once().pace_maker
-        assert known.failure is None, missing
-        os.rename(pace.path('spare.db'), pace.path('usage.db'))
-
-
-AGENT = {'agent_id': 'a', 'session_id': 's', 'role': 'root', 'workspace_root': '/w',
-         'start_time': 1, 'last_seen': NOW}
-
-
-@pytest.mark.parametrize('table, needed', [('agents', 'last_seen'), ('agent_actions', 'id')])
-def test_a_table_or_column_of_the_registry_may_be_missing(pace, table, needed):
-    definition = re.search(r'CREATE TABLE %s \((.*?)\);' % table, REGISTRY, re.DOTALL).group(1)
+        fall_back(pace)
+    name, definition = 'usage.db', TABLES.get(table)
+    if not definition:
+        name = 'session_registry.db'
+        definition = re.search(r'CREATE TABLE %s \((.*?)\);' % table, REGISTRY, re.DOTALL).group(1)
     for missing in [None] + columns(definition):
-        if missing == needed:
-            continue
-        there = [name for name in columns(definition) if missing and name != missing]
+        there = [column for column in columns(definition) if missing and column != missing]
         script = OTHER_COLUMNS.format(table, ', '.join(there)) if there else 'DROP TABLE ' + table
-        os.remove(pace.path('session_registry.db'))
-        pace.closed('session_registry.db', REGISTRY + script)
-        known = Look(pace.folder).once().pace_maker
-        assert known.failure is None, missing
+        shutil.copy(pace.path(name), pace.path('spare.db'))
+        pace.closed(name, script)
+        look = Look()
+        assert look.once().failure is None and 'Failed' not in look.screen(), missing
+        if table not in ('usage_snapshots', 'fallback_state_v2'):
+            assert look.state()['status'] == 'throttling' or table in (
+                'accumulated_costs', 'calibrated_coefficients')
+        os.rename(pace.path('spare.db'), pace.path(name))
 
 
-@pytest.mark.parametrize('missing', ['should_throttle', 'delay_seconds'])
-def test_a_decision_without_its_columns_is_none(pace, missing):
-    there = {'timestamp': NOW - 9, 'should_throttle': 1, 'delay_seconds': 45}
-    del there[missing]
+def test_a_decision_without_its_columns_is_none(pace):
+    there = {'timestamp': NOW - 9, 'should_throttle': 1}
     pace.closed('usage.db', OTHER_COLUMNS.format('pacing_decisions', ', '.join(there)),
                 [('pacing_decisions', [there])])
-    assert Look(pace.folder).status().delay_seconds == 331, 'the computed one'
-
-
-@pytest.mark.parametrize('table', sorted(DECISION_TABLES))
-def test_a_table_with_other_columns_is_an_error(tmp_path, table):
-    pace = Pace(tmp_path / 'pace')
-    pace.closed('usage.db', OTHER_COLUMNS.format(table, 'a, b'))
-    told = Look(pace.folder).status()
-    assert told.status == 'error' and table in told.reason and 'columns' in told.reason
-
-
-@pytest.mark.parametrize('table', sorted(EVENT_TABLES))
-def test_a_side_table_with_other_columns_is_told_beside_the_state(tmp_path, table):
-    pace = Pace(tmp_path / 'pace')
-    pace.closed('usage.db', OTHER_COLUMNS.format(table, 'a, b'))
-    look = Look(pace.folder)
-    assert look.status().status == 'no_data'
-    assert look.value().problems == ('table %s has other columns' % table,)
-    assert 'table %s' % table in screen(look.snapshot)
-
-
-@pytest.mark.parametrize('table, row, words', [
-    ('activity_events', ('soon', 'IV', 'red', 's'), 'usage.db: a time in activity_events is no'),
-    ('governance_events', ('soon', 'IV', 'p', 's', 'words'), 'a time in governance_events is no'),
-    ('blockage_events', ('soon', 'other', 'r', 'h', 's', ''), 'a time in blockage_events is no'),
-    ('secrets_metrics', (int(NOW) - 9, 'many'), 'Failed to load usage.db: a count is no number'),
-    ('agents', dict(AGENT, last_seen='odd'), 'session_registry.db: last_seen is no time')])
-def test_an_odd_value_that_it_does_not_decide_by_is_told_beside_the_state(
-        pace, table, row, words):
-    pace.insert(table, row if table == 'agents' else dict(zip(
-        [name for name in columns(TABLES[table]) if name != 'id'], row)))
-    look = Look(pace.folder)
-    assert look.status().status == 'throttling'
-    assert len(look.value().problems) == 1 and words in look.value().problems[0]
-    assert words in ' '.join(re.findall('│ (.*?) *│', screen(look.snapshot, size=(90, 60))))
+    assert Look().state()['delay_seconds'] == 331, 'the computed one'
 
 
 @pytest.mark.parametrize('table', ['api_cache', 'usage_snapshots'])
 @pytest.mark.parametrize('missing', ['five_hour_util', 'seven_day_util'])
-def test_a_row_without_a_percent_is_passed_over(tmp_path, table, missing):
-    pace = Pace(tmp_path / 'pace')
+def test_a_row_without_a_percent_is_passed_over(home, table, missing):
+    pace = Pace(home / FOLDER)
     rows = {name: usage(*NUMBERS, at=NOW - 60) for name in ('api_cache', 'usage_snapshots')}
-    rows['usage_snapshots'].update(session_id='s')
     del rows[table][missing]
-    pace.closed('usage.db', OTHER_COLUMNS.format(table, ', '.join(rows[table])), list(
-        (name, [row]) for name, row in rows.items()))
-    assert Look(pace.folder).value().usage.five_hour_used == 77.2
+    pace.closed('usage.db', OTHER_COLUMNS.format(table, ', '.join(rows[table])))
+    rows['usage_snapshots']['session_id' if table == 'api_cache' else 'timestamp'] = NOW
+    for name, row in rows.items():
+        pace.closed('usage.db', '', [(name, [row])])
+    assert used() == 77.2
 
 
-def test_a_release_is_known_by_any_of_its_tables(tmp_path):
-    """By them the defaults are chosen, such as how long its decision holds."""
-    pace = Pace(tmp_path / 'pace', '2.0')
-    pace.closed('usage.db', 'DROP TABLE api_cache; DROP TABLE backoff_state')
-    pace.insert('usage_snapshots', dict(usage(*NUMBERS, at=int(NOW - 100)), session_id='s'))
-    pace.insert('pacing_decisions', {'timestamp': int(NOW - 100), 'should_throttle': 1,
-                                     'delay_seconds': 45, 'session_id': 's'})
-    assert Look(pace.folder).status().delay_seconds == 45
+@pytest.mark.parametrize('table, row', [
+    ('activity_events', ('soon', 'IV', 'red', 's')), ('agents', dict(AGENT, last_seen='odd')),
+    ('governance_events', ('soon', 'IV', 'p', 's', 'words')),
+    ('governance_events', (NOW - 5, 'IV', 'p', 's', b'\xff\0')),
+    ('blockage_events', ('soon', 'other', 'r', 'h', 's', '')),
+    ('agents', dict(AGENT, workspace_root=7, role=8, subagent_type=9)),
+    ('secrets_metrics', (int(NOW) - 9, 'many')), ('pacing_decisions', (NOW - 5, 'x', 'y', 's'))])
+def test_an_odd_row_is_passed_over(pace, table, row):
+    if not isinstance(row, dict):
+        row = dict(zip([name for name in columns(TABLES[table]) if name != 'id'], row))
+    row = {name: value.decode('latin-1') if isinstance(value, bytes) else value
+           for name, value in row.items()}
+    pace.insert(table, row)
+    look = Look()
+    assert look.state()['installed'] and 'Failed' not in look.screen((120, 60))
 
 
 @pytest.mark.parametrize('text, left', [
     ('2026-11-25T21:13:18', 6840), ('2026-11-25T21:13:18+00:00', 6840),
     ('2026-11-25T21:13:18Z', 6840), ('2026-11-25 21:13:18', 6840),
-    ('2026-11-25T22:13:18+01:00', 6840), ('2026-11-25T21:13:18.500000+00:00', 6840.5),
-    (None, None)])
+    ('2026-11-25T22:13:18+01:00', 6840), ('2026-11-25T21:13:18.500000+00:00', 6840.5)])
 def test_times_are_naive_or_aware(pace, text, left):
     pace.insert('api_cache', dict(usage(*NUMBERS), five_hour_resets_at=text))
-    resets_at = Look(pace.folder).value().usage.five_hour_resets_at
-    assert (resets_at and resets_at - NOW) == left
+    target = 100 * (5 * HOUR - left) / (5 * HOUR)
+    assert Look().state()['target_percent'] == pytest.approx(target, abs=1e-4)
 
 
 # --- The usage it works from ---
 
-def fall_back(pace, **state):
+ENTERED = NOW - 2 * HOUR
+
+
+def fall_back(pace, left=HOUR, costs=((7201, 50.0), (7199, 4.0), (5400, 2.0), (10, 4.0)), **state):
+    """Its access has been blocked for 2 hours; each of the costs is (age, dollars)."""
     pace.insert('fallback_state_v2', dict({
         'state': 'fallback', 'baseline_5h': 40.0, 'baseline_7d': 20.0, 'tier': '5x',
-        'resets_at_5h': iso(NOW + HOUR), 'resets_at_7d': iso(NOW + DAY),
-        'entered_at': NOW - 2 * HOUR}, **state))
-    pace.insert('accumulated_costs', *({'timestamp': NOW - age, 'cost_dollars': dollars}
-                                       for age, dollars in ((9999, 50.0), (3600, 6.0), (30, 4.0))))
+        'resets_at_5h': None if left is None else iso(NOW + left),
+        'resets_at_7d': iso(NOW + DAY), 'entered_at': ENTERED}, **state))
+    insert(pace, 'accumulated_costs', 'timestamp cost_dollars',
+           *((NOW - age, dollars) for age, dollars in costs))
 
 
 def test_the_latest_source_that_there_is(pace):
-    pace.insert('usage_snapshots', usage(11.0, HOUR, 1.0, DAY, at=NOW - 30),
-                usage(12.0, HOUR, 1.0, DAY, at=NOW - 10), usage(13.0, HOUR, 1.0, DAY, at=NOW - 20))
-    assert used(Look(pace.folder)) == 77.2
+    pace.insert('usage_snapshots', *(usage(percent, HOUR, 1.0, DAY, at=NOW - age)
+                                     for percent, age in ((11.0, 30), (12.0, 10), (13.0, 20))))
+    assert used() == 77.2
     pace.closed('usage.db', 'DELETE FROM api_cache')
-    assert used(Look(pace.folder)) == 12
+    assert used() == 12
     pace.insert('fallback_state_v2', {'state': 'normal', 'baseline_5h': 40.0})
-    assert used(Look(pace.folder)) == 12
+    assert used() == 12
     fall_back(pace)
-    assert Look(pace.folder).value().usage[:4] == pytest.approx(
-        (47.5, NOW + HOUR, 21.1, NOW + DAY))
+    assert used() == 47.5
 
 
-def test_an_estimate_is_marked(pace):
-    fall_back(pace)
-    pace.insert('calibrated_coefficients', {'tier': '5x', 'coefficient_5h': 0.01,
-                                            'coefficient_7d': 0.001})
-    look = Look(pace.folder)
-    assert used(look) == pytest.approx(50)
-    assert look.status().estimated is True
-    for size in ((120, 40), (80, 24), (47, 24)):
-        assert re.search('Pace.*estimated', screen(look.snapshot, size=size))
+MEASURED = [('20x', 0.5, 0.5), ('5x', 0.01, 0.002)]
+
+
+@pytest.mark.parametrize('left, more, told', [
+    (HOUR, {}, (47.5, 21.1)),
+    (HOUR, {'costs': ()}, (40, 20)),
+    (HOUR, {'tier': '20x'}, (41.875, 20.275)),
+    (HOUR, {'measured': MEASURED}, (50, 22)),
+    (HOUR, {'measured': MEASURED[:1]}, (47.5, 21.1)),
+    (HOUR, {'baseline_5h': 95.0, 'baseline_7d': 99.0}, (100, 100)),
+    (HOUR, {'rollover_cost_5h': 4.0}, (4.5, 21.1)),
+    (HOUR, {'rollover_cost_5h': 99.0, 'rollover_cost_7d': 0.0}, (0, 1.1)),
+    # The window is over: another one, in which only what was spent since counts.
+    (-HOUR, {}, (3, 21.1)),
+    (0, {}, (0, 21.1)),
+    (-11 * HOUR, {}, (3, 21.1)),
+    (-HOUR, {'rollover_cost_5h': 1.0}, (3, 21.1)),
+    (HOUR, {'resets_at_7d': iso(NOW - 8 * DAY)}, (47.5, 1.1)),
+    (HOUR, {'resets_at_7d': iso(NOW - 100 * MINUTE)}, (47.5, 0.66)),
+    (None, {}, (47.5, 21.1))])
+def test_an_estimate(pace, left, more, told):
+    more = dict(more)
+    insert(pace, 'calibrated_coefficients', 'tier coefficient_5h coefficient_7d',
+           *more.pop('measured', ()))
+    fall_back(pace, left, **more)
+    state = Look().state()
+    assert (state['five_hour_percent'], state['seven_day_percent']) == pytest.approx(told)
+    assert state['estimated'] is True and state['at'] == iso(ENTERED, 'Z')
 
 
 def test_an_estimate_goes_on_into_the_next_window_by_the_clock_alone(pace):
     fall_back(pace)
-    look = Look(pace.folder)
-    for later, percent, end in ((0, 47.5, 1), (3599, 47.5, 1), (3600, 0, 6), (5 * 3600, 0, 6),
-                                (6 * 3600, 0, 11)):
+    pace.configure(weekly_limit_enabled=False)
+    look = Look()
+    for later, percent, target in ((0, 47.5, 80), (3590, 47.5, 99.94), (3600, 0, 10),
+                                   (5 * HOUR, 0, 80), (6 * HOUR, 0, 10)):
         look.now = NOW + later
-        read = look.value().usage
-        assert (read.five_hour_used, read.five_hour_resets_at) == (percent, NOW + end * HOUR)
+        state = look.state()
+        assert state['five_hour_percent'] == percent, later
+        assert state['target_percent'] == pytest.approx(target, abs=0.01), later
+
+
+def test_the_end_of_its_own_block(pace):
+    fall_back(pace)
+    pace.insert('backoff_state', {'consecutive_429s': 3, 'backoff_until': NOW + 785.0})
+    look = Look()
+    assert 'its next try 20:32' in look.screen()
+    assert 'Estimate: 5-Hour 48%, 7-Day 21%' in look.screen()
+    look.now += 785
+    assert 'its next try' not in look.screen()
 
 
 # --- Bad luck ---
-
-def beside(pace, home, server):
-    """What both pollers know after a look at the same directory."""
-    server.answer(USAGE, Reply(body=captures.USAGE_2026))
-    server.answer(PROFILE, Reply(body=captures.PROFILE))
-    look = Look(pace.folder)
-    look.once()
-    CodePoller(look.inbox, lambda: NOW, Api(server.url), {'CLAUDE_CONFIG_DIR': str(
-        home / '.claude')}, Store(str(home / 'store')), pace_folder=pace.folder).once()
-    return drain(look.inbox, look.snapshot)
-
-
-def check_error(snapshot, reason):
-    """The panel says ERROR and why; the rest runs on."""
-    told = pace_status(snapshot, NOW)
-    assert told.status == 'error' and re.search(reason, told.reason), told
-    assert snapshot.usage.failure is None and snapshot.profile.value.name == 'Jane Doe'
-    text = screen(snapshot)
-    assert re.search(r'Pace Maker: ERROR', text) and ' 11%' in text
-    assert re.search(reason, ' '.join(re.findall('│ (.*?) +│', text)))
-
 
 def tear(pace, name='usage.db'):
     """Overwrite the second half of a database."""
@@ -428,6 +522,11 @@ def replace_by_folder(name):
     return damage
 
 
+def replace_by_link(pace):
+    os.remove(pace.path('usage.db'))
+    os.symlink('gone', pace.path('usage.db'))
+
+
 def config(text):
     return lambda pace: pace.write('config.json', text)
 
@@ -442,127 +541,73 @@ DAMAGES = {
     'few bytes': (lambda pace: pace.write('usage.db', b'SQLite format 3\0'),
                   'usage.db: it is no database'),
     'a directory': (replace_by_folder('usage.db'), 'usage.db: not a regular file'),
+    'a link to nowhere': (replace_by_link, 'usage.db: No such file'),
     'a text for a number': (lambda pace: pace.insert('api_cache', dict(
-        usage(*NUMBERS), five_hour_util='much')), 'usage.db: five_hour_util is no number'),
+        usage(*NUMBERS), five_hour_util='much')), 'usage.db: five_hour.* is no number'),
     'a text for a time': (lambda pace: pace.insert('api_cache', dict(
-        usage(*NUMBERS), five_hour_resets_at='soon')), 'usage.db: five_hour_resets_at is no time'),
+        usage(*NUMBERS), five_hour_resets_at='soon')), 'usage.db: five_hour.* is no time'),
     'config half-written': (config('{"enabled": tr'), 'config.json: not JSON'),
-    'config empty': (config(''), 'config.json: not JSON'),
     'config a list': (config('[]'), 'config.json: no object'),
     'config not UTF-8': (config(b'\xff{}'), 'config.json: not JSON'),
     'config a directory': (replace_by_folder('config.json'), 'config.json: not a regular file'),
-    'config, a text for a number': (config('{"max_delay": "350"}'), 'max_delay is no fit'),
-    'config, a bool for a number': (config('{"base_delay": true}'), 'base_delay is no fit'),
-    'config, a number for a bool': (config('{"enabled": 1}'), 'enabled is no fit value'),
-    'config, a number for a text': (config('{"hook_model": 5}'), 'hook_model is no fit value'),
-    'config, a list for a text': (config('{"tempo_mode": []}'), 'tempo_mode is no fit value'),
-    'config, no number': (config('{"base_delay": NaN}'), 'base_delay'),
-    'config, no finite number': (config('{"preload_hours": Infinity}'), 'preload_hours'),
-    'config, an endless number': (config('{"preload_hours": 1%s}' % ('0' * 400)), 'preload_hours'),
-    'config, a negative number': (config('{"max_delay": -1}'), 'max_delay'),
-    'config, too large a number': (config('{"safety_buffer_pct": 1e999}'), 'safety_buffer_pct'),
 }
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_bad_luck_is_told_and_what_was_known_stays_known(pace, damage):
+    look = Look()
+    assert look.state()['status'] == 'throttling'
+    harm, reason = DAMAGES[damage]
+    os.rename(pace.folder, pace.folder + '.good')
+    shutil.copytree(pace.folder + '.good', pace.folder)
+    harm(pace)
+    before = os.listdir(pace.folder)
+    for _ in range(3):
+        assert look.state()['status'] == 'error' and look.once().value.usage
+    assert look.told == 2, 'one error is told once'
+    assert re.search('Pace Maker: ERROR .*' + reason, ' '.join(look.screen().split()))
+    assert os.listdir(pace.folder) == before
+    shutil.rmtree(pace.folder)
+    os.rename(pace.folder + '.good', pace.folder)
+    assert look.state()['status'] == 'throttling'
 
 
 @pytest.mark.parametrize('harm', [
     lambda pace: pace.write('session_registry.db', 'no' * 99),
     lambda pace: tear(pace, 'session_registry.db')], ids=['text', 'torn'])
-def test_a_bad_registry_is_told_beside_the_state(pace, home, server, harm):
+def test_a_bad_registry_is_told_beside_the_state(pace, harm):
     harm(pace)
-    snapshot = beside(pace, home, server)
-    assert pace_status(snapshot, NOW).status in ('throttling', 'on_pace')
-    assert 'session_registry.db: ' in screen(snapshot)
+    look = Look()
+    assert look.state()['status'] == 'throttling'
+    assert 'Failed to load session_registry.db: ' in look.screen()
 
 
-@pytest.mark.parametrize('damage', DAMAGES)
-def test_bad_luck_is_told_and_the_rest_runs_on(pace, home, server, damage):
-    harm, reason = DAMAGES[damage]
-    harm(pace)
-    before = os.listdir(pace.folder)
-    check_error(beside(pace, home, server), reason)
-    assert os.listdir(pace.folder) == before
-
-
-def test_locked_by_a_writer(tmp_path, home, server):
-    pace = Pace(tmp_path / 'pace', '1.0')
-    pace.use(*NUMBERS)
-    with pace.writer() as writer:
-        writer.ask('do', 'BEGIN EXCLUSIVE')
-        check_error(beside(pace, home, server), 'Locked: .*usage.db')
-
-
-@not_root
-@pytest.mark.parametrize('name', ['usage.db', 'config.json'])
-def test_an_unreadable_file(pace, home, server, name):
-    os.chmod(pace.path(name), 0)
-    check_error(beside(pace, home, server), name + ': Permission denied')
-
-
-@not_root
-@pytest.mark.parametrize('mode', [0, 0o444])
-def test_a_folder_that_cannot_be_read_is_not_taken_for_absent(pace, home, server, mode):
-    os.chmod(pace.folder, mode)
-    try:
-        check_error(beside(pace, home, server), 'config.json: Permission denied')
-    finally:
-        os.chmod(pace.folder, 0o700)
-
-
-def test_a_link_that_leads_nowhere_is_an_error(pace, home, server):
-    os.remove(pace.path('usage.db'))
-    os.symlink('gone', pace.path('usage.db'))
-    check_error(beside(pace, home, server), 'usage.db: No such file')
-
-
-def test_a_link_to_a_live_database(tmp_path, pace):
-    """Its journal stands beside the file that it leads to."""
-    linked = Pace(tmp_path / 'linked')
-    os.remove(linked.path('usage.db'))
-    os.symlink(pace.path('usage.db'), linked.path('usage.db'))
-    look = Look(linked.folder)
-    assert used(look) == 77.2
-    with pace.writer() as writer:
-        writer.ask('insert', 'api_cache', [dict(usage(*OTHERS), id=1)])
-        assert used(look) == 50.0
-
-
-def test_a_locked_registry_is_told_as_that(pace):
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['usage.db', 'session_registry.db'])
+def test_locked_by_a_writer(pace, name):
     pace.journal = 'delete'
-    pace.closed('session_registry.db')
-    with pace.writer('session_registry.db') as writer:
+    pace.closed(name)
+    with pace.writer(name) as writer:
         writer.ask('do', 'BEGIN EXCLUSIVE')
-        problems = Look(pace.folder).value().problems
-    assert problems == ('Locked: session_registry.db: by its writer.',)
+        look = Look()
+        assert 'Locked: %s: by its writer.' % name in look.screen()
+        assert (look.state()['status'] == 'error') == (name == 'usage.db')
 
 
-@pytest.mark.parametrize('damage', ['empty', 'a directory', 'config half-written'])
-def test_an_error_ends_with_its_cause_and_what_was_known_stays_known(pace, damage):
-    look = Look(pace.folder)
-    assert look.status().status == 'throttling'
-    os.rename(pace.folder, pace.folder + '.good')
-    shutil.copytree(pace.folder + '.good', pace.folder)
-    DAMAGES[damage][0](pace)
-    for _ in range(3):
-        assert look.status().status == 'error'
-        assert look.snapshot.pace_maker.value.usage.five_hour_used == 77.2
-    assert look.told == 2, 'one error is told once'
-    shutil.rmtree(pace.folder)
-    os.rename(pace.folder + '.good', pace.folder)
-    assert look.status().status == 'throttling'
-
-
-@pytest.mark.parametrize('key', sorted(PACE_DEFAULTS))
-def test_null_in_the_config_is_as_good_as_nothing(pace, key):
-    pace.configure(**{key: None, 'of a later release': {'nested': []}})
-    assert Look(pace.folder).status().status == 'throttling'
+@not_root
+@pytest.mark.parametrize('name', ['usage.db', 'config.json', '', 'listed'])
+def test_what_cannot_be_read_is_not_taken_for_absent(pace, name):
+    path = pace.path(name if name != 'listed' else '')
+    os.chmod(path, 0o444 if name == 'listed' else 0)
+    try:
+        look = Look()
+        assert look.state()['status'] == 'error'
+        assert 'Permission denied' in ' '.join(look.screen().split())
+    finally:
+        os.chmod(path, 0o700)
 
 
 # --- No trace ---
-
-def one_file(pace):
-    """Everything in usage.db, the last writer gone."""
-    pace.use(*OTHERS)
-
 
 def live(pace, *orders):
     """A writer that has the database open, and its last row in no -wal that is checkpointed."""
@@ -575,53 +620,84 @@ def live(pace, *orders):
     return writer
 
 
-def died(pace, *removed):
-    """A writer that died meanwhile, and of the files it left some were removed."""
+def died(pace, removed=''):
+    """A writer that died meanwhile; of the files it left one may have been removed."""
     live(pace).die()
-    for end in removed:
-        os.remove(pace.path('usage.db' + end))
+    if removed:
+        os.remove(pace.path('usage.db' + removed))
+
+
+def emptied(pace):
+    """What a read beside a hook that is just closing can leave."""
+    pace.use(*OTHERS)
+    pace.write('usage.db-wal', b'')
 
 
 STATES = {
-    'rollback': ('1.0', one_file, ''),
+    'rollback': ('1.0', lambda pace: pace.use(*OTHERS), ''),
     'rollback, open': ('1.0', live, ''),
     'rollback, being written': ('1.0', lambda pace: live(
         pace, 'BEGIN IMMEDIATE; UPDATE usage_snapshots SET five_hour_util = 1'), '-journal'),
-    'WAL, closed': ('2.34', one_file, ''),
+    'WAL, closed': ('2.34', lambda pace: pace.use(*OTHERS), ''),
     'WAL, live': ('2.34', live, '-shm -wal'),
     'WAL, being written': ('2.34', lambda pace: live(
         pace, 'BEGIN IMMEDIATE; UPDATE api_cache SET five_hour_util = 1'), '-shm -wal'),
     'WAL, locked': ('2.34', lambda pace: live(pace, 'BEGIN EXCLUSIVE'), '-shm -wal'),
     'WAL, checkpointed': ('2.34', lambda pace: live(
         pace, 'PRAGMA wal_checkpoint(TRUNCATE)'), '-shm -wal'),
-    'WAL, its writer dead': ('2.34', died, '-shm -wal'),
+    'WAL, empty without -shm': ('2.34', emptied, '-wal'),
     'WAL, without -shm': ('2.34', lambda pace: died(pace, '-shm'), '-wal'),
 }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('is_writable', [True, pytest.param(False, marks=not_root)])
 @pytest.mark.parametrize('state', STATES)
-def test_reading_leaves_no_trace(tmp_path, home, server, state):
+def test_reading_leaves_no_trace(home, state, is_writable):
     release, bring_about, ends = STATES[state]
-    pace = Pace(tmp_path / 'pace', release)
+    pace = Pace(home / FOLDER, release)
     pace.use(*NUMBERS, at=NOW - 60)
     writer = bring_about(pace)
+    if not is_writable:
+        for name in os.listdir(pace.folder):
+            os.chmod(pace.path(name), 0o444)
+        os.chmod(pace.folder, 0o555)
     try:
         before = pace.contents()
         assert sorted(name[8:] for name in before if name.startswith('usage.db')) == (
             [''] + ends.split())
         for _ in range(2):
-            snapshot = beside(pace, home, server)
-            assert pace_status(snapshot, NOW).reason == ''
-            assert snapshot.pace_maker.value.usage.five_hour_used == 50, 'the last committed row'
+            look, found = Look(), [feed.read({}, {}, NOW) for feed in FEEDS][-1]
+            if state == 'WAL, without -shm':
+                assert look.state()['status'] == 'error'
+                assert 'a hook died while it wrote, the next one mends it' in (
+                    ' '.join(look.screen().split()))
+            else:
+                assert look.state()['five_hour_percent'] == 50, 'the last committed row'
+                assert release == '1.0' or found[0].limits[0].used == 50
             assert pace.contents() == before
     finally:
+        os.chmod(pace.folder, 0o755)
         if writer:
             writer.end()
 
 
-def test_a_writer_that_died_in_its_transaction(tmp_path):
+@pytest.mark.slow
+def test_a_dead_writer_whose_files_are_all_there(home):
+    """SQLite can read them, or the next hook has to mend them; never an older state."""
+    pace = Pace(home / FOLDER)
+    pace.use(*NUMBERS, at=NOW - 60)
+    died(pace)
+    before = pace.contents()
+    state = Look().state()
+    assert state['status'] == 'error' or state['five_hour_percent'] == 50
+    assert pace.contents() == before
+
+
+@pytest.mark.slow
+def test_a_writer_that_died_in_its_transaction(home):
     """Its journal is left for the next writer; what it had not committed is never shown."""
-    pace = Pace(tmp_path / 'pace', '1.0')
+    pace = Pace(home / FOLDER, '1.0')
     pace.insert('usage_snapshots', *(usage(*NUMBERS, at=NOW - age) for age in range(2000)))
     with pace.writer() as writer:
         for order in ('PRAGMA cache_size = 5', 'BEGIN',
@@ -630,70 +706,49 @@ def test_a_writer_that_died_in_its_transaction(tmp_path):
         writer.die()
     before = pace.contents()
     assert 'usage.db-journal' in before
-    known = Look(pace.folder).once().pace_maker
-    assert known.failure or known.value.usage.five_hour_used == 77.2
+    look = Look()
+    assert look.state()['status'] == 'error' or look.state()['five_hour_percent'] == 77.2
     assert pace.contents() == before
-
-
-@not_root
-@pytest.mark.parametrize('state', STATES)
-def test_reading_in_a_read_only_directory(tmp_path, state):
-    release, bring_about, _ = STATES[state]
-    pace = Pace(tmp_path / 'pace', release)
-    pace.use(*NUMBERS, at=NOW - 60)
-    writer = bring_about(pace)
-    for name in os.listdir(pace.folder):
-        os.chmod(pace.path(name), 0o444)
-    os.chmod(pace.folder, 0o555)
-    try:
-        before = pace.contents()
-        assert used(Look(pace.folder)) == 50
-        assert pace.contents() == before
-    finally:
-        os.chmod(pace.folder, 0o755)
-        if writer:
-            writer.end()
-
-
-def test_the_whole_program_leaves_no_trace(home, run, server, tmp_path):
-    """Not even where temporary files are."""
-    server.answer(USAGE, Reply(body=captures.USAGE_2026))
-    server.answer(PROFILE, Reply(body=captures.PROFILE))
-    pace = Pace(home / '.claude-pace-maker')
-    died(pace, '-shm')
-    (tmp_path / 'tmp').mkdir()
-    before = pace.contents()
-    result = run(['--json', '--api-url', server.url], env={'TMPDIR': str(tmp_path / 'tmp')})
-    assert json.loads(result.out)['pace_maker']['installed'] is True
-    assert pace.contents() == before and not list((tmp_path / 'tmp').iterdir())
 
 
 HEADER = b'SQLite format 3\0' + b'\x10\0'
 WAL, ROLLBACK = HEADER + b'\2\2' + bytes(80), HEADER + b'\1\1' + bytes(80)
+FULL, EMPTY = (1, 4152, 5), (1, 0, 5)       # stamps
 
 
-@pytest.mark.parametrize('header, has_wal, has_shm, how', [
-    (ROLLBACK, False, False, 'mode=ro'), (ROLLBACK, True, True, 'mode=ro'),
-    (WAL, False, False, 'mode=ro&immutable=1'), (WAL, False, True, 'mode=ro&immutable=1'),
-    (WAL, True, True, 'mode=ro&readonly_shm=1'), (WAL, True, False, 'copy'),
-])
-def test_way_to_open(header, has_wal, has_shm, how):
-    assert way_to_open(header, has_wal, has_shm) == how
-
-
-@pytest.mark.parametrize('header', [b'', b'S', WAL[:99], b'x' * 100, b'\0' * 100, WAL[1:] + b'0'])
-def test_what_is_no_database_is_not_opened(header):
-    with pytest.raises(SourceError) as caught:
-        way_to_open(header, False, False)
-    assert caught.value.failure.code == 'malformed'
+@pytest.mark.parametrize('header, wal, shm, how', [
+    (ROLLBACK, None, None, 'mode=ro'), (ROLLBACK, FULL, FULL, 'mode=ro'),
+    (WAL, None, None, 'mode=ro&immutable=1'), (WAL, None, FULL, 'mode=ro&immutable=1'),
+    (WAL, EMPTY, None, 'mode=ro&immutable=1'), (WAL, FULL, FULL, 'mode=ro&readonly_shm=1'),
+    (WAL, EMPTY, FULL, 'mode=ro&readonly_shm=1'), (WAL, FULL, None, None), (b'', None, None, None),
+    (WAL[:99], None, None, None), (b'x' * 100, None, None, None), (WAL[1:] + b'0', None, None, None)])
+def test_way_to_open(header, wal, shm, how):
+    if how:
+        assert way_to_open(header, wal, shm) == how
+    else:
+        with pytest.raises(SourceError, match='malformed'):
+            way_to_open(header, wal, shm)
 
 
 @pytest.mark.parametrize('name', ['a b', '100%', 'a?mode=rwc', 'a#b', 'caf\xe9', "it's"])
-def test_the_name_of_the_directory_may_be_any(tmp_path, name):
-    pace = Pace(tmp_path / name)
+def test_the_name_of_the_directory_may_be_any(tmp_path, monkeypatch, name):
+    monkeypatch.setenv('HOME', str(tmp_path / name))
+    pace = Pace(tmp_path / name / FOLDER)
     pace.use(*NUMBERS)
-    assert used(Look(pace.folder)) == 77.2
-    assert os.listdir(str(tmp_path)) == [name]
+    assert used() == 77.2 and os.listdir(str(tmp_path)) == [name]
+
+
+def test_a_link_to_a_live_database(home, tmp_path):
+    """Its journal stands beside the file that it leads to."""
+    pace, linked = Pace(tmp_path / 'elsewhere'), Pace(home / FOLDER)
+    pace.use(*NUMBERS)
+    os.remove(linked.path('usage.db'))
+    os.symlink(pace.path('usage.db'), linked.path('usage.db'))
+    look = Look()
+    assert look.state()['five_hour_percent'] == 77.2
+    with pace.writer() as writer:
+        writer.ask('insert', 'api_cache', [dict(usage(*OTHERS), id=1)])
+        assert look.state()['five_hour_percent'] == 50.0
 
 
 # --- Unchanged files ---
@@ -711,7 +766,7 @@ def test_unchanged_files_are_not_opened_again(pace):
     names = ['usage.db', 'session_registry.db', 'config.json']
     for name in names:
         os.utime(pace.path(name), (NOW - HOUR, NOW - HOUR))
-    look = Look(pace.folder)
+    look = Look()
     look.once()
     for name in names:
         hold(pace, name, lambda: tear(pace, name))
@@ -719,12 +774,11 @@ def test_unchanged_files_are_not_opened_again(pace):
     look.once()
     assert look.told == 1
     os.utime(pace.path('usage.db'), (NOW, NOW))
-    look.once()
-    assert look.told == 2 and look.snapshot.pace_maker.failure
+    assert look.once().failure and look.told == 2
 
 
 def test_what_says_the_same_is_not_told_again(pace):
-    look = Look(pace.folder)
+    look = Look()
     for _ in range(3):
         look.once()
         pace.use(*NUMBERS, at=NOW - 60)
@@ -736,184 +790,97 @@ def test_what_says_the_same_is_not_told_again(pace):
 
 @pytest.mark.parametrize('change', [
     lambda pace: pace.use(*OTHERS), lambda pace: pace.configure(enabled=False),
-    lambda pace: pace.insert('agents', AGENT), lambda pace: pace.log(NOW - 1, 'ERROR'),
-])
+    lambda pace: pace.insert('agents', AGENT),
+    lambda pace: pace.write('state.json', '{"tempo_session_enabled": false}')])
 def test_a_change_of_any_file_is_seen(pace, change):
-    look = Look(pace.folder)
-    before = look.value()
+    look = Look()
+    before = look.once()
     change(pace)
-    assert look.value() != before
+    assert look.once() != before
 
 
 @pytest.mark.parametrize('name, table', [('usage.db', 'api_cache'),
                                          ('session_registry.db', 'agents')])
 def test_a_change_in_a_live_wal_is_seen(pace, name, table):
     with pace.writer(name) as writer:
-        look = Look(pace.folder)
-        before = look.value()
-        writer.ask('insert', table, [AGENT if table == 'agents' else dict(
-            usage(*OTHERS), id=1)])
-        assert look.value() != before
+        look = Look()
+        before = look.once()
+        writer.ask('insert', table, [AGENT if table == 'agents' else dict(usage(*OTHERS), id=1)])
+        assert look.once() != before
 
 
 def test_a_change_in_the_tick_of_the_last_look_is_seen(pace):
     """The clock of a file system ticks every few milliseconds, and a look may fall between."""
-    look = Look(pace.folder, os.stat(pace.path('usage.db')).st_mtime)
-    assert used(look) == 77.2
+    look = Look(os.stat(pace.path('usage.db')).st_mtime)
+    look.once()
     hold(pace, 'usage.db', lambda: pace.use(*OTHERS))
     look.now += 2
-    assert used(look) == 50
-
-
-# --- Logs ---
-
-def log_errors(look):
-    """The number of a day's errors on the screen."""
-    return int(re.search(r'Log errors \(24h\) +(\d+)', screen(look.once(), look.now)).group(1))
-
-
-def test_errors_of_a_day(pace):
-    look = Look(pace.folder)
-    assert 'Log errors' not in screen(look.once())
-    for age, level in ((DAY + 1, 'ERROR'), (DAY - 1, 'ERROR'), (HOUR, 'WARNING'), (HOUR, 'INFO'),
-                       (HOUR, 'ERROR'), (60, 'ERROR'), (2 * DAY, 'ERROR')):
-        pace.log(NOW - age, level, 'says [ERROR], and so what')
-    assert log_errors(look) == 3
-    look.now += 2
-    assert log_errors(look) == 2, 'the clock alone lets them go by'
-    look.now = NOW + 5 * HOUR           # tomorrow, in another file
-    pace.log(look.now, 'ERROR')
-    assert log_errors(look) == 3
-
-
-def test_a_log_is_read_on_from_where_it_ended(pace):
-    look = Look(pace.folder)
-    for _ in range(3):
-        pace.log(NOW - 60, 'ERROR')
-    assert log_errors(look) == 3
-    path = pace.path('pace-maker-2026-11-25.log')
-    with open(path, 'r+b') as file:
-        file.write(b' ' * (os.path.getsize(path) - 1))      # what was read is not read again
-    pace.log(NOW - 30, 'ERROR')
-    assert log_errors(look) == 4
-    with open(path, 'a') as file:
-        file.write('[2026-11-25 20:19:00] [ERR')            # a line is counted when it is whole
-    assert log_errors(look) == 4
-    with open(path, 'a') as file:
-        file.write('OR] words\n')
-    assert log_errors(look) == 5
-    os.truncate(path, 0)
-    pace.log(NOW - 20, 'ERROR')
-    assert log_errors(look) == 1
-
-
-@pytest.mark.parametrize('line', [
-    b'[2026-13-45 99:99:99] [ERROR] an impossible time', b'[2026-11-25 20:00:00] [ERROR',
-    b'\xff\xfe[2026-11-25 20:00:00] [ERROR] x', b'\0' * 5000, b'[ERROR] [ERROR]',
-    b'  [2026-11-25 20:00:00] [ERROR] the second line of a message',
-])
-def test_lines_that_are_no_errors(pace, line):
-    pace.log(NOW - 60, 'ERROR')
-    pace.write('pace-maker-2026-11-24.log', line + b'\n')
-    assert log_errors(Look(pace.folder)) == 1
-
-
-def test_a_log_of_many_errors(pace):
-    lines = b''.join(b'[2026-11-25 %02d:%02d:%02d] [ERROR] x\n' % (hour, minute, second)
-                     for hour in range(9) for minute in range(60) for second in range(60))
-    pace.write('pace-maker-2026-11-25.log', lines)
-    assert log_errors(Look(pace.folder)) == 9 * 3600
-
-
-def test_the_log_of_a_short_day_is_yesterdays(zone):
-    """In the night after the clocks went forward, a day ago is the day before yesterday."""
-    now = time.mktime((2027, 3, 29, 0, 30, 0, 0, 0, -1))
-    assert [os.path.basename(path)[11:21] for path in pace_logs('', now)] == [
-        '2027-03-29', '2027-03-28', '2027-03-27']
-
-
-def test_a_log_that_cannot_be_read_is_no_error(pace):
-    os.mkdir(pace.path('pace-maker-2026-11-25.log'))
-    assert Look(pace.folder).status().reason == ''
+    assert look.once().value.usage.limits[0].used == 50
 
 
 # --- Secrets ---
 
-def test_secrets_of_the_config_get_nowhere(home, run, server):
-    server.answer(USAGE, Reply(body=captures.USAGE_2026))
-    server.answer(PROFILE, Reply(body=captures.PROFILE))
-    pace = Pace(home / '.claude-pace-maker', config=dict(SECRETS, langfuse_enabled=True))
-    pace.use(*NUMBERS)
+@pytest.mark.slow
+def test_the_whole_program_leaves_no_trace_and_tells_no_secret(home, run, server, tmp_path):
+    """Not even where temporary files are; in either mode."""
+    server.answer('/api/oauth/usage', Reply(body=captures.USAGE_2026))
+    server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
+    pace = Pace(home / FOLDER, config=dict(SECRETS, langfuse_enabled=True))
+    pace.closed('usage.db', "CREATE TABLE secrets (value); INSERT INTO secrets VALUES ('SECRET')")
+    pace.use(*NUMBERS, at=NOW - 60)
     pace.insert('agents', AGENT)
-    pace.log(NOW, 'ERROR', 'SECRET')
-    snapshot = Look(pace.folder).once()
-    assert snapshot.pace_maker.value.config == {'langfuse_enabled': True}
-    assert 'SECRET' not in repr(snapshot)
-    for panel in range(4):
-        assert 'SECRET' not in screen(snapshot, panel=panel)
-    for option in ('--json', '--once'):
-        result = run([option, '--api-url', server.url])
+    (tmp_path / 'tmp').mkdir()
+    (home / '.claude' / '.credentials.json').write_text(json.dumps(captures.CREDENTIALS))
+    before = pace.contents()
+    look = Look()
+    assert 'SECRET' not in repr(look.once())
+    for option in ('--json', '--once', '--doctor'):
+        result = run([option, '--api-url', server.url], home=home,
+                     env={'TMPDIR': str(tmp_path / 'tmp')})
         assert result.code == 0 and 'SECRET' not in result.out + result.err
-        assert 'pace_maker' in result.out or 'Pace Maker' in result.out
+        assert '"installed": true' in result.out or 'Pace Maker: ' in result.out
+    assert pace.contents() == before and not list((tmp_path / 'tmp').iterdir())
 
 
 # --- Its replies serve us too ---
 
-class World:
-    """A CodePoller beside Pace Maker's directory, by a clock that only the tests move."""
+class Neighbours(World):
+    """A monitor beside Pace Maker, whose clocks only the tests move."""
 
-    def __init__(self, pace, home, server):
-        self.pace, self.server, self.now = pace, server, NOW
-        self.inbox, self.snapshot, self.times = queue.Queue(), Snapshot(), []
-        self.home = home / '.claude'
-        self.log_in('a')
-        self.answer(*NUMBERS)
-        server.answer(PROFILE, Reply(body=captures.PROFILE))
-        self.poller = CodePoller(self.inbox, lambda: self.now, Api(server.url),
-                                 {'CLAUDE_CONFIG_DIR': str(self.home)},
-                                 Store(str(home / 'store')), pace_folder=pace.folder)
+    def __init__(self, server, home):
+        super().__init__(server, home / '.claude')
+        self.now, self.pace = NOW, Pace(home / FOLDER)
+        self.log_in()
+        self.reply(*NUMBERS)
+        self.mine = self.monitor(CodePoller)
 
-    def log_in(self, uuid):
-        """As another account, by a token of its own, if `uuid` is another."""
-        login = dict(captures.CREDENTIALS['claudeAiOauth'], accessToken='token-of-' + uuid)
-        (self.home / '.credentials.json').write_text(json.dumps({'claudeAiOauth': login}))
-        account = dict(captures.CLAUDE_JSON['oauthAccount'], accountUuid=uuid)
-        (self.home / '.claude.json').write_text(json.dumps({'oauthAccount': account}))
-
-    def answer(self, *numbers):
+    def reply(self, *numbers):
         """What the service answers from now on, in the form of usage()."""
-        def reply(request):
-            self.times.append(self.now - NOW)
-            return Reply(body=document(*numbers))
-        self.server.answer(USAGE, reply)
+        self.answer(Reply(body=document(*numbers)))
 
     def lend(self, *numbers, age=0, **more):
         """Pace Maker's reply is so old; it stores it whole, beside its numbers."""
-        self.pace.insert('api_cache', dict(usage(*numbers, at=self.now - age), **dict(
-            {'raw_response': json.dumps(document(*numbers))}, **more)))
+        row = dict(usage(*numbers, at=self.now - age), raw_response=json.dumps(document(*numbers)))
+        self.pace.insert('api_cache', dict(row, **more))
 
     def block(self, seconds):
         """Pace Maker was told to wait so long."""
         self.pace.insert('backoff_state', {
             'consecutive_429s': 3, 'backoff_until': seconds and self.now + seconds})
 
-    def once(self, asked=False):
-        if asked:
-            self.poller.ask_now(self.now)
-        wait = self.poller.once()
-        self.snapshot = drain(self.inbox, self.snapshot)
-        return wait
-
-    def pass_time(self, seconds):
-        end = self.now + seconds
-        while self.now < end:
-            self.now = min(end, self.now + max(0.1, self.once()))
+    def wait(self, seconds):
+        self.pass_time(seconds, self.mine)
 
     @property
-    def usage(self):
+    def told(self):
         """(percent of 5 hours, whose reply, seconds since NOW)."""
-        known = self.snapshot.usage
-        return known.value and (known.value.limits[0].used, known.value.via, known.at - NOW)
+        first = self.mine.known().value.limits[0]
+        return first.used, first.via, first.at - NOW
+
+    @property
+    def asked(self):
+        """When the service was asked, seconds since NOW."""
+        return [at - NOW for at in self.times]
 
 
 def document(*numbers):
@@ -923,91 +890,60 @@ def document(*numbers):
 
 
 @pytest.fixture
-def world(tmp_path, home, server):
-    return World(Pace(tmp_path / 'pace'), home, server)
-
-
-@pytest.mark.parametrize('left', [-60, None])
-def test_its_block_holds_also_when_a_window_has_begun_anew(world, left):
-    """Which makes its reply differ from ours, but of no other account."""
-    world.answer(5.0, 5 * HOUR - MINUTE, 34.0, 4 * DAY)
-    world.lend(77.0, left, 34.0, 4 * DAY, age=400)
-    world.once()
-    world.now += 10
-    world.block(1200)
-    world.pass_time(600)
-    assert len(world.times) == 1
-    world.block(None)
-    world.pass_time(40)
-    assert len(world.times) == 2
-
-
-def test_the_block_of_another_account_does_not_hold(world):
-    world.answer(5.0, 4 * HOUR, 34.0, 4 * DAY)
-    world.lend(77.0, 3 * HOUR, 34.0, 4 * DAY, age=400)
-    world.once()
-    world.now += 10
-    world.block(1200)
-    world.pass_time(100)
-    assert len(world.times) > 1
+def world(home, server):
+    return Neighbours(server, home)
 
 
 @pytest.mark.parametrize('whole', ['', 'x', 'null', '[]', '{"five_hour": 5}', None])
 def test_a_reply_that_is_not_whole_serves_by_its_columns(world, whole):
     world.lend(*OTHERS, age=10, raw_response=whole)
-    world.once()
-    assert world.times == [] and world.usage == (50.0, 'Pace Maker', -10)
+    world.mine.once()
+    assert world.asked == [] and world.told == (50.0, 'Pace Maker', -10)
 
 
 def test_its_reply_counts_as_a_poll(world):
     world.lend(*OTHERS, age=10)
-    world.once()
-    assert world.times == [] and world.usage == (50.0, 'Pace Maker', -10)
-    assert re.search('Updated: 20:19:08.* via Pace Maker', screen(world.snapshot))
-    world.pass_time(16.9)
-    assert world.times == []
-    world.pass_time(8)
-    assert world.times == [pytest.approx(20, abs=3)] and world.usage == (77.2, '', world.times[0])
-    assert 'via' not in screen(world.snapshot)
+    world.wait(16)
+    assert world.asked == [] and world.told == (50.0, 'Pace Maker', -10)
+    world.wait(8)
+    assert world.asked == [pytest.approx(20, abs=3)] and world.told[:2] == (77.2, '')
 
 
 def test_its_replies_use_up_the_budget(world):
-    for _ in range(5):
-        world.lend(*NUMBERS)
-        world.pass_time(20)
-    world.pass_time(220)
-    assert world.times == [300], 'five in the five minutes before'
+    for number in range(5):
+        world.lend(*NUMBERS[:2], 34.0 + number, 4 * DAY)
+        world.wait(20)
+    world.wait(220)
+    assert world.asked == [pytest.approx(300, abs=1)], 'five in the five minutes before'
 
 
 def test_while_it_asks_we_do_not(world):
-    for _ in range(30):
-        world.lend(*NUMBERS)
-        world.pass_time(20)
-    assert world.times == [] and world.usage == (77.2, 'Pace Maker', 580)
+    for number in range(12):
+        world.lend(*NUMBERS[:2], 34.0 + number, 4 * DAY)
+        world.wait(20)
+    assert world.asked == [] and world.told == (77.2, 'Pace Maker', 220)
 
 
 @pytest.mark.parametrize('age, via', [(1, ''), (-1, 'Pace Maker'), (-3, ''), (3600, '')])
 def test_the_younger_reply_is_shown(world, age, via):
-    world.once()
+    world.mine.once()
     world.now += 2
     world.lend(*OTHERS, age=2 + age)
-    world.once()
-    assert world.usage[1] == via and world.times == [0]
+    world.mine.once()
+    assert world.told[1] == via and world.asked == [0]
 
 
-@pytest.mark.parametrize('left, seven_day_left, is_ours', [
-    (0, 0, True), (60, -60, True), (61, 0, False), (-61, 0, False), (0, 61, False),
-    (None, 0, False), (0, None, False)])
-def test_once_we_have_a_reply_it_serves_only_while_its_resets_agree(world, left, seven_day_left,
-                                                                    is_ours):
-    world.once()
+@pytest.mark.parametrize('left, is_ours', [(0, True), (59, True), (61, False), (-61, False)])
+def test_it_serves_while_its_windows_end_with_ours(world, left, is_ours):
+    """Else it is another account's."""
+    world.mine.once()
     world.now += 10
-    world.lend(50.0, left if left is None else 1.9 * HOUR + left, 34.0,
-               seven_day_left if seven_day_left is None else 4 * DAY + seven_day_left)
-    world.once()
-    assert world.usage == ((50.0, 'Pace Maker', 10) if is_ours else (77.2, '', 0))
-    world.pass_time(50)
-    assert world.times == [0, pytest.approx(40 if is_ours else 30, abs=3)]
+    world.lend(50.0, 1.9 * HOUR + left, 34.0, 4 * DAY)
+    world.block(1200)
+    world.mine.once()
+    assert world.told == ((50.0, 'Pace Maker', 10) if is_ours else (77.2, '', 0))
+    world.wait(100)
+    assert (len(world.asked) == 1) == is_ours, 'nor does its block hold'
 
 
 @pytest.mark.parametrize('raw, labels', [
@@ -1015,126 +951,84 @@ def test_once_we_have_a_reply_it_serves_only_while_its_resets_agree(world, left,
     (json.dumps(captures.USAGE_2026), ['5-Hour', '7-Day', '7-Day Fable'])])
 def test_the_whole_reply_is_used_where_there_is_one(world, raw, labels):
     world.lend(*OTHERS, raw_response=raw)
-    world.once()
-    assert [limit.label for limit in world.snapshot.usage.value.limits] == labels
-    assert world.snapshot.usage.value.via == 'Pace Maker'
+    world.mine.once()
+    limits = world.mine.known().value.limits
+    assert [limit.label for limit in limits] == labels
+    assert {limit.via for limit in limits} == {'Pace Maker'}
 
 
-def test_a_release_without_its_reply_lends_none(tmp_path, home, server):
-    pace = Pace(tmp_path / 'pace', '1.0')
-    pace.use(*OTHERS)
-    world = World(pace, home, server)
-    world.once()
-    assert world.times == [0] and world.usage == (77.2, '', 0)
+def test_a_release_without_its_reply_lends_none(home, server):
+    world = Neighbours(server, home)
+    world.pace.closed('usage.db', 'DROP TABLE api_cache; DROP TABLE backoff_state')
+    world.mine.once()
+    assert world.asked == [0] and world.told == (77.2, '', 0)
 
 
-def test_while_it_is_blocked_nobody_asks(world):
-    world.block(600)
-    world.once()
-    world.pass_time(300)
-    world.once(asked=True)
-    world.pass_time(299.9)
-    assert world.server.requests == []
-    usage = world.snapshot.usage
-    assert usage.failure.code == 'rate_limited' and usage.next_at == usage.free_at == NOW + 600
-    assert 'Rate limited. Next try 20:29.' in screen(world.snapshot)
-    world.pass_time(4)
-    assert world.times == [600] and world.snapshot.usage.failure is None
-
-
-@pytest.mark.parametrize('seconds', [None, -1])
-def test_a_block_that_is_over_is_none(world, seconds):
-    world.block(seconds)
-    world.once()
-    assert world.times == [0]
-
-
-def test_its_block_lasts_an_hour_at_most(world):
-    world.block(30 * DAY)
-    world.once()
-    world.pass_time(HOUR + 5)
-    assert world.times == [HOUR]
-
-
-@pytest.mark.parametrize('raw', [None, 'half {', '[]', '{"five_hour": 5}'])
-def test_a_block_holds_whatever_its_reply_looks_like(world, raw):
+@pytest.mark.parametrize('raw', [None, 'half {', '{"five_hour": 5}'])
+def test_while_it_is_blocked_nobody_asks(world, raw):
     world.lend(*OTHERS, raw_response=raw)
     world.block(600)
-    world.pass_time(500)
-    assert world.server.requests == []
+    world.wait(300)
+    world.mine.once(asked=True)
+    world.wait(299)
+    assert world.asked == [] and world.told == (50.0, 'Pace Maker', 0), 'what is known stays'
+    known = world.mine.known()
+    assert known.failure.code == 'rate_limited' and known.next_at == known.free_at == NOW + 600
+    world.wait(5)
+    assert world.asked == [pytest.approx(600, abs=1)] and world.mine.known().failure is None
 
 
-def test_a_block_keeps_what_is_known(world):
-    world.lend(*OTHERS)
-    world.block(600)
-    world.pass_time(60)
-    assert world.server.requests == [] and world.usage == (50.0, 'Pace Maker', 0)
-    assert world.snapshot.usage.failure.code == 'rate_limited'
-
-
-def test_what_was_locked_is_read_later(tmp_path, home, server):
-    pace = Pace(tmp_path / 'pace')
-    pace.journal = 'delete'
-    pace.closed('usage.db')
-    world = World(pace, home, server)
-    world.block(600)
-    with pace.writer() as writer:
-        writer.ask('do', 'BEGIN EXCLUSIVE')
-        world.once()
-        asked = len(world.times)
-        writer.ask('do', 'ROLLBACK')
-    world.pass_time(500)
-    assert len(world.times) == asked, 'although the file did not change'
-
-
-def test_another_accounts_old_reply_is_not_borrowed(world):
-    world.once()
-    world.lend(*OTHERS, age=-5)
-    world.now += 20
-    world.log_in('b')
-    world.once()
-    assert world.times == [0, 20] and world.usage == (77.2, '', 20)
+@pytest.mark.parametrize('seconds, times', [(None, [0]), (-1, [0]), (30 * DAY, [HOUR])])
+def test_a_block_that_is_over_is_none_and_none_is_longer_than_an_hour(world, seconds, times):
+    world.block(seconds)
+    world.mine.once()
+    world.now = NOW + times[0]
+    world.wait(6)
+    assert world.asked == [pytest.approx(at, abs=5) for at in times]
 
 
 # --- Beside a writer ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize('journal', ['wal', 'delete'])
 @pytest.mark.parametrize('reopening', [False, True])
-def test_a_writer_in_a_hurry_loses_nothing(tmp_path, journal, reopening):
-    pace = Pace(tmp_path / 'pace')
+def test_a_writer_in_a_hurry_loses_nothing(home, journal, reopening):
+    pace = Pace(home / FOLDER)
     pace.journal = journal
     pace.closed('usage.db')
-    look, seen, failures = Look(pace.folder), [0], 0
+    look, seen, failures = Look(), [0], 0
     with Writer() as writer:
         writer.tell('hurry', pace.path('usage.db'), journal, reopening, 2)
         while not writer.has_answered():
-            known = look.once().pace_maker
+            known = look.once()
             failures += bool(known.failure)
-            seen.append(known.value.usage.five_hour_used if known.value.usage else 0)
+            limits = known.value.usage.limits if known.value and known.value.usage else ()
+            seen += [limit.used for limit in limits[:1]]
         count, complaints = writer.answer()
         writer.ask('open', pace.path('usage.db'), journal)
         assert writer.ask('value', 'SELECT count(*) FROM usage_snapshots') == count > 20
     assert complaints == []
     assert seen == sorted(seen) and seen[-1] <= count, 'never an older state, never another'
     assert len(set(seen)) > 10 and failures < len(seen) / 2
-    assert used(Look(pace.folder)) == count
+    assert used() == count
 
 
-def test_two_readers_of_one_process_keep_their_locks(tmp_path):
+@pytest.mark.slow
+def test_two_readers_of_one_process_keep_their_locks(home):
     """POSIX takes all locks of a process from a file when it closes any descriptor of it."""
-    pace = Pace(tmp_path / 'pace', '1.0')
-    path = pace.path('usage.db')
+    pace = Pace(home / FOLDER, '1.0')
     with pace.writer() as writer:
         writer.ask('do', 'PRAGMA busy_timeout = 0')
 
-        def read(connection):
+        def read(connection, now):
             connection.execute('BEGIN')
             connection.execute('SELECT count(*) FROM usage_snapshots').fetchall()
-            other = threading.Thread(target=read_only, args=(path, lambda connection: None))
+            other = threading.Thread(target=read_only, args=(
+                'usage.db', lambda connection, now: None, now))
             other.start()
             other.join(1)                       # or it waits for us
             writer.tell('do', 'BEGIN EXCLUSIVE')
             with pytest.raises(AssertionError, match='database is locked'):
                 writer.answer()
             return other
-        read_only(path, read).join()
+        read_only('usage.db', read, time.time()).join()
