@@ -607,7 +607,11 @@ MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 
 
 
 class Moment:
-    """The time that something is made for, and `until` when what was asked of it holds."""
+    """The time that something is made for; `until` is when what was asked of it may change.
+
+    Whatever compares with now asks here, so the loop knows how long a frame holds without a
+    second model of what is on the screen.
+    """
 
     def __init__(self, now):
         self.now, self.until = now, now + DAY
@@ -651,7 +655,7 @@ class Moment:
 
 
 def percent_shown(used):
-    """Percent as a whole number: rounded, but 100 only from 100 on."""
+    """Return a percent as the whole number that is shown: rounded, but 100 only from 100 on."""
     whole = max(0, int(used + 0.5))
     if used < 100:
         return min(99, whole)
@@ -659,7 +663,9 @@ def percent_shown(used):
 
 
 def level(used):
-    """The colour of a percent, by the number that is shown."""
+    """Return the colour of a percent, by the number that is shown: 'green', 'yellow',
+    'orange', 'red'.
+    """
     shown = percent_shown(used)
     for most, name in LEVELS:
         if shown <= most:
@@ -668,7 +674,10 @@ def level(used):
 
 
 def countdown(seconds):
-    """'4d 1h 12m', '3h 45m', '12m', '45s': rounded down, leading zero units left out."""
+    """Return seconds as '4d 1h 12m', '3h 45m', '12m' or '45s'.
+
+    They are rounded down, and leading units of zero are left out.
+    """
     seconds = max(0, int(seconds))
     days, hours, minutes = seconds // DAY, seconds // HOUR % 24, seconds // MINUTE % 60
     if days:
@@ -681,7 +690,7 @@ def countdown(seconds):
 
 
 def countdown_short(seconds):
-    """'4d', '3h45m', '12m', '45s', in at most six cells."""
+    """Return seconds as '4d', '3h45m', '12m' or '45s', in at most six cells."""
     words = countdown(seconds)
     if 'd' in words:
         return words.split(' ')[0]
@@ -689,7 +698,11 @@ def countdown_short(seconds):
 
 
 def clock_text(at, now):
-    """Local time of day, with the weekday from a day's distance on, the date from a week's."""
+    """Return a time as local time of day: '21:31'.
+
+    From a day's distance on with the weekday, 'Thu 21:31', from a week's with the date, 'Nov 7
+    21:31'.
+    """
     local, distance = time.localtime(at), abs(at - now)
     words = time.strftime('%H:%M', local)
     if distance >= 7 * DAY:
@@ -700,24 +713,24 @@ def clock_text(at, now):
 
 
 def time_of_day(at):
-    """'14:23:15', local time."""
+    """Return a time as local time with seconds: '14:23:15'."""
     return time.strftime('%H:%M:%S', time.localtime(at))
 
 
 def iso(at):
-    """Epoch seconds as ISO-8601 in UTC; None stays None."""
+    """Return a time as ISO-8601 in UTC: '2026-11-22T10:00:00Z'; None stays None."""
     if at is None:
         return None
     return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(at))
 
 
 def money(amount, digits):
-    """Minor units as an amount: (123456, 2) -> '1,234.56'."""
+    """Return minor units as an amount: (123456, 2) -> '1,234.56'."""
     return '{:,.{}f}'.format(amount / 10 ** digits, digits)
 
 
 def amount_words(amount):
-    """'EUR 7.63', or 'EUR 7.63 of 20.00' where there is a cap."""
+    """Return an Amount in words: 'EUR 7.63', or 'EUR 7.63 of 20.00' where there is a cap."""
     words = '%s %s' % (amount.currency, money(amount.used, amount.digits))
     if amount.limit is not None:
         words += ' of ' + money(amount.limit, amount.digits)
@@ -725,7 +738,7 @@ def amount_words(amount):
 
 
 def reset_words(limit, moment):
-    """When a limit resets, or a credit expires: wordings, the longest first."""
+    """Return when a Limit resets, or a credit expires: wordings, the longest first."""
     if limit.resets_at is None:
         return 'Window not started', 'not started'
     left = moment.left(limit.resets_at)
@@ -737,7 +750,7 @@ def reset_words(limit, moment):
 
 
 def short_left(limit, moment):
-    """The countdown of a limit in at most six cells."""
+    """Return the countdown of a Limit in at most six cells: '3h45m', 'idle' or 'due'."""
     if limit.resets_at is None:
         return 'idle'
     left = moment.left(limit.resets_at)
@@ -745,7 +758,7 @@ def short_left(limit, moment):
 
 
 def elapsed_part(limit, moment, steps):
-    """The part (0..1) of a Limit's window that has passed, to be shown in so many steps.
+    """Return the part (0..1) of a Limit's window that has passed, to be shown in so many steps.
 
     None where no window runs, or its length is not known.
     """
@@ -761,7 +774,10 @@ def elapsed_part(limit, moment, steps):
 
 
 def message(failure, next_at, moment, mode=''):
-    """The sentence of a Failure: what happened, and what to do or when the next try is."""
+    """Return the sentence of a Failure: what happened, and what to do or when the next try is.
+
+    A mode may have its own words for a failure; else those for all modes serve.
+    """
     words = ERRORS.get(mode, {}).get(failure.code) or ERRORS[''][failure.code]
     sentence, step = words[0].format(failure.detail), words[1]
     if not step and next_at:
@@ -772,7 +788,10 @@ def message(failure, next_at, moment, mode=''):
 
 
 def status(known, moment):
-    """How a source stands: 'waiting', 'error', 'stale' (older than two of its intervals), 'ok'."""
+    """Return how a source stands: 'waiting', 'error', 'stale' or 'ok'.
+
+    It is stale when its numbers are older than two of its intervals.
+    """
     if known.failure:
         return 'error'
     if known.at is None:
@@ -783,7 +802,7 @@ def status(known, moment):
 
 
 def short_path(path):
-    """A path as it is shown, with `~` for the home directory."""
+    """Return a path as it is shown: cleaned, with `~` for the home directory."""
     home = os.path.expanduser('~')
     if path.startswith(home + os.sep):
         path = '~' + path[len(home):]
@@ -825,7 +844,9 @@ COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1),
 
 
 def is_bold(role, depth):
-    """Whether a Role is bold in so many colours: 256, 8 or 0."""
+    """Return whether a Role is bold in so many colours, 256, 8 or 0: orange has to differ from
+    yellow.
+    """
     return role.bold or (role.colour == 'orange' and depth < 256)
 
 
@@ -860,13 +881,15 @@ class Scene(NamedTuple):
     compact: bool = False               # whether a limit has to do with one row
 
     def known(self, source):
-        """What is known of a source of this place, or of one that belongs to no place."""
+        """Return what is known of a source of this place, or of one that belongs to no place."""
         if (self.place, source) in self.snapshot:
             return self.snapshot[self.place, source]
         return self.snapshot['', source]
 
     def icon(self, glyph):
-        """A glyph and the blank behind it; a plain sign, or nothing, where there are no icons."""
+        """Return a glyph and the blank behind it; a plain sign, or '', where there are no
+        icons.
+        """
         if self.icons:
             return glyph + ' '
         return PLAIN_ICONS.get(glyph, '')
@@ -885,7 +908,7 @@ class Row:
         self.worth, self.wordings, self.role = worth, wordings, role
 
     def line(self, width):
-        """The first wording that so many cells hold, else the last."""
+        """Return the first wording that so many cells hold, else the last, as a line of spans."""
         line: tuple = ()
         for wording in self.wordings:
             line = wording
@@ -910,7 +933,7 @@ class Frame(NamedTuple):
 
 
 def marked_rows(worth, words, scene, mark='⚠', role='alert'):
-    """The rows of a text that is wrapped behind a sign."""
+    """Yield the rows of a text that is wrapped behind a sign."""
     lead = scene.icon(mark)
     for line in wrap(words, max(1, scene.width - cells(lead))):
         yield Row(worth, lead + line, role=role)
@@ -933,7 +956,8 @@ class Columns(NamedTuple):
 
 
 def columns_for(width, shorts, compact=False):
-    """The Columns of so many cells, for labels as short as `shorts` if need be.
+    """Return the Columns of a panel `width` cells wide, for labels as short as `shorts` if need
+    be.
 
     Bars shrink first, then the labels, then the bars go. The compact form has a tail.
     """
@@ -997,7 +1021,7 @@ def bar_line(names, used, columns, tail='', role='', elapsed=None):
 
 
 def inside(width, height):
-    """(width, height) of what a box holds; too low or narrow a box has no border."""
+    """Return (width, height) of what a box holds; too low or narrow a box has no border."""
     if width < BOX_WIDTH:
         return width, height
     if height < BOX_HEIGHT:
@@ -1030,7 +1054,9 @@ def box(title, rows, width, most, scroll=0, role='title'):
 
 
 def edge(left, title, hidden, arrow, right, width):
-    """A border line of `width` cells with a title, and how many rows are hidden behind it."""
+    """Return a border line of `width` cells with a title, and how many rows are hidden behind
+    it.
+    """
     told, told_cells = '', 0
     if hidden:
         told = '%s %d more' % (arrow, hidden)
@@ -1048,7 +1074,7 @@ def edge(left, title, hidden, arrow, right, width):
 def afford(rows, room, scroll):
     """Choose the rows for `room` lines -> (rows, hidden above, hidden below).
 
-    Those of least worth go, of equals the lowest first; of a list that is still too long a window
+    Those of least worth go, of equals the lowest first. Of a list that is still too long a window
     is shown, above the alerts.
     """
     while len(rows) > room:
@@ -1074,7 +1100,9 @@ def afford(rows, room, scroll):
 
 
 def wanted_lines(rows):
-    """How many lines rows need at least: blank and decorative ones, and outlooks, may go."""
+    """Return how many lines rows need at least: blank and decorative ones, and outlooks, may
+    go.
+    """
     return sum(row.worth > OUTLOOK for row in rows)
 
 
@@ -1097,7 +1125,7 @@ OTHER_KEYS = {
 
 
 def config_folder(env):
-    """Claude Code's config directory."""
+    """Return Claude Code's config directory: $CLAUDE_CONFIG_DIR, else ~/.claude."""
     return env.get('CLAUDE_CONFIG_DIR') or os.path.expanduser('~/.claude')
 
 
@@ -1115,7 +1143,12 @@ def env_of(place, env):
 
 
 def config_path(env, name):
-    """Where Claude Code keeps the file `name`."""
+    """Return where Claude Code keeps the file `name`.
+
+    Without CLAUDE_CONFIG_DIR, `.claude.json` is in the home directory.
+    CLAUDE_SECURESTORAGE_CONFIG_DIR is about the credentials alone; set but empty it means
+    ~/.claude.
+    """
     if name == '.claude.json' and not env.get('CLAUDE_CONFIG_DIR'):
         return os.path.expanduser('~/.claude.json')
     folder = config_folder(env)
@@ -1125,14 +1158,20 @@ def config_path(env, name):
 
 
 def regular(path):
-    """`path`, if that is a regular file: opening a pipe would wait for its other end."""
+    """Return `path`, if that is a regular file: to open a pipe would wait for its other end.
+
+    OSError for anything else.
+    """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(0, 'not a regular file')
     return path
 
 
 def read_json(path, what, parse=json.loads):
-    """`parse(text)` of a file, or None if there is no such file. SourceError malformed."""
+    """Return `parse(text)` of a file, or None if there is no such file.
+
+    SourceError malformed, with `what` the file is, where it cannot be read or parsed.
+    """
     try:
         with open(regular(path), encoding='utf-8-sig') as file:
             return parse(file.read())
@@ -1145,7 +1184,9 @@ def read_json(path, what, parse=json.loads):
 
 
 def file_stamp(path):
-    """What changes whenever a file does: (mtime, size, inode); None where there is none."""
+    """Return what changes whenever a file does, (mtime in ns, size, inode); None where there
+    is none.
+    """
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -1156,25 +1197,34 @@ def file_stamp(path):
 
 
 def are_old(stamps, now):
-    """Whether a further change would show in the stamps: files' clocks tick but now and then."""
+    """Return whether a further change of files would show in their stamps.
+
+    The clock of a file system ticks every FILE_SECONDS at worst; two changes within one tick, of
+    the same size, look alike.
+    """
     newest = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
     return not abs(now - newest) < FILE_SECONDS
 
 
 @functools.lru_cache(maxsize=64)
 def fingerprint(secret):
-    """16 hexadecimal digits that stand for a token, key or account wherever it is compared."""
+    """Return 16 hexadecimal digits that stand for a token, key or account wherever it is
+    compared.
+    """
     import hashlib
-    return hashlib.sha256(secret.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
+    return hashlib.sha256(secret.encode('utf-8', 'surrogatepass')).hexdigest()[:16]
 
 
 def login_name(env):
-    """The name of the person at this machine; '' if it is not known."""
+    """Return the name of the person at this machine; '' if it is not known."""
     return env.get('USER') or env.get('LOGNAME') or env.get('USERNAME') or ''
 
 
 def badges_of(plan, *more):
-    """The badges of an organization type or plan (`claude_max`, `max`), and more, each once."""
+    """Return the badges of an organization type or plan, and `more`, each once.
+
+    ('claude_max') -> ('MAX',); ('team', 'PRO') -> ('TEAM', 'PRO').
+    """
     names = (BADGES.get(text(plan).replace('claude_', '')),) + more
     return tuple(dict.fromkeys(name for name in names if name))
 
@@ -1197,7 +1247,10 @@ def account_document(words):
 
 
 def parse_identity(document):
-    """The Account in `.claude.json`, or None if it names none."""
+    """Return the Account in the document of `.claude.json`, or None if it names none.
+
+    Organization, type and tier are missing until the first start of Claude Code is complete.
+    """
     account = document.get('oauthAccount') if isinstance(document, dict) else None
     if not isinstance(account, dict):
         return None
@@ -1213,7 +1266,10 @@ def parse_identity(document):
 
 
 def parse_login(document):
-    """The Login in a credentials document. SourceError logged_out or malformed."""
+    """Return the Login in a credentials document. SourceError logged_out or malformed.
+
+    Times in it are milliseconds since the epoch.
+    """
     if not isinstance(document, dict):
         raise SourceError('malformed', 'credentials: no JSON object')
     login = document.get('claudeAiOauth')
@@ -1236,7 +1292,7 @@ def parse_login(document):
 
 
 def login_failure(login, now):
-    """The code of ERRORS for a Login that cannot ask for usage now; '' if it can."""
+    """Return the code of ERRORS for a Login that cannot ask for usage now; '' if it can."""
     if login.expires_at is not None and now >= login.expires_at - EXPIRY_SECONDS:
         return 'token_expired'
     if login.scopes and 'user:profile' not in login.scopes:
@@ -1245,7 +1301,9 @@ def login_failure(login, now):
 
 
 def login_in_file(env):
-    """The credentials document in Claude Code's file. SourceError no_credentials, malformed."""
+    """Return the credentials document in Claude Code's file. SourceError no_credentials,
+    malformed.
+    """
     document = read_json(config_path(env, '.credentials.json'), 'credentials')
     if document is None:
         raise SourceError('no_credentials')
@@ -1253,7 +1311,10 @@ def login_in_file(env):
 
 
 def keychain_names(env):
-    """(service, account) of the Keychain item, as Claude Code names them."""
+    """Return (service, account) of the Keychain item, as Claude Code names them.
+
+    The service of another directory than ~/.claude ends with eight digits of its hash.
+    """
     service = 'Claude Code-credentials'
     folder = env.get('CLAUDE_SECURESTORAGE_CONFIG_DIR', env.get('CLAUDE_CONFIG_DIR'))
     if folder:
@@ -1272,9 +1333,10 @@ def keychain_names(env):
 
 
 def login_in_keychain(env):
-    """The credentials document in the macOS Keychain.
+    """Return the credentials document in the macOS Keychain.
 
-    SourceError no_credentials, locked, malformed. The child's environment holds no token.
+    SourceError no_credentials, locked, malformed. `security` ends with 44 where there is no item,
+    with 36 where the Keychain is locked. The child's environment holds no token.
     """
     import subprocess
     service, account = keychain_names(env)
@@ -1296,7 +1358,10 @@ def login_in_keychain(env):
 
 
 def parse_keychain(secret):
-    """The document in a Keychain item, which is JSON or its hexadecimal form."""
+    """Return the document in a Keychain item, which is JSON or its hexadecimal form.
+
+    SourceError malformed for anything else.
+    """
     try:
         if re.match(b'([0-9a-fA-F]{2})+$', secret):
             secret = bytes.fromhex(secret.decode())
@@ -1312,7 +1377,7 @@ if MACOS:
 
 
 def find_login(env, now, places=None):
-    """The Login to ask with: that of the first place that has one.
+    """Return the Login to ask with: that of the first place that has one.
 
     CLAUDE_CODE_OAUTH_TOKEN counts only where nothing is stored, for it cannot read usage.
     SourceError with what is wrong with the login, or why there is none.
@@ -1338,7 +1403,7 @@ def find_login(env, now, places=None):
 
 
 def find_admin_key(document, env):
-    """The Admin API key of the environment, else of the credentials document.
+    """Return the Admin API key of the environment, else of the credentials document.
 
     SourceError no_credentials; unauthorized where it is a key of another kind.
     """
@@ -1359,10 +1424,11 @@ def find_admin_key(document, env):
 
 
 def read_credentials(env, now):
-    """The Credentials at hand; every place is looked at once.
+    """Return the Credentials at hand; every place is looked at once.
 
     Their mode is the one that the credentials file names, else Console mode where there is an
-    Admin API key but no login. A broken file shows in Code mode, unless the environment has a key.
+    Admin API key but no login. What is wrong with the file shows in Code mode, unless the
+    environment has a key.
     """
     document, broken = tried(login_in_file, env)
     login, no_login = tried(find_login, env, now)
@@ -1379,7 +1445,7 @@ def read_credentials(env, now):
 
 
 def modes_of(credentials):
-    """The modes that there are credentials for, whether they serve or have expired."""
+    """Return the modes that there are credentials for, whether these serve or have expired."""
     modes = []
     if not isinstance(credentials.login, Failure) or credentials.login.code not in NO_LOGIN:
         modes.append('code')
@@ -1434,7 +1500,11 @@ class Logins:
 
 
 def account_key(identity, env):
-    """What the store knows an account by. Not its token, which changes every few hours."""
+    """Return what the store knows an account by. It is not the token, which changes every few
+    hours.
+
+    Before the identity is known, the place of the credentials stands for it.
+    """
     if identity and identity.uuid:
         return fingerprint(identity.uuid)
     path = config_path(env, '.credentials.json')
@@ -2020,7 +2090,10 @@ class Store:
 
     @property
     def path(self):
-        """The file in use. A malformed one is left alone, and the next number takes its place."""
+        """The path of the file in use: store2.db, then store2-2.db, and so on.
+
+        A malformed file is left alone, and the next number takes its place.
+        """
         name = STORE_NAME
         if self.number > 1:
             name = '%s-%d' % (STORE_NAME, self.number)
@@ -2205,12 +2278,15 @@ class Store:
 
 
 def store_folder(env):
-    """The folder of the store. Behind a last slash, lstat would follow a link."""
+    """Return the folder of the store: $CLAUDE_USAGE_DIR, else ~/.claude-usage.
+
+    A slash at its end is taken away, for behind it lstat would follow a link.
+    """
     return os.path.expanduser(env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER)
 
 
 def store_failure(error):
-    """The code of ERRORS for an exception of sqlite3."""
+    """Return the code of ERRORS for an exception of sqlite3, by the words in it."""
     words = str(error)
     for sign, code in STORE_FAILURES.items():
         if sign in words:
@@ -2219,7 +2295,7 @@ def store_failure(error):
 
 
 def version_of(db):
-    """The version of the tables in our own file; 0 before there are any."""
+    """Return the version of the tables in our own file; 0 before there are any."""
     return db.execute('PRAGMA user_version').fetchone()[0]
 
 
@@ -2234,7 +2310,7 @@ def create_tables(sqlite3, db):
 
 
 def ledger_in(db, account, token):
-    """The ledger of an account, with the 429s that a token got for other accounts."""
+    """Return the ledger of an account, with the 429s that a token got for other accounts."""
     rows = db.execute(SELECT_ATTEMPTS, {'account': account, 'token': token}).fetchall()
     attempts = (Attempt(*row) for row in rows)
     return {attempt.key: attempt for attempt in attempts}
@@ -2259,7 +2335,10 @@ def add_samples(db, account, limits):
 
 
 def forget_old(db, now):
-    """Forget what is too old, and what is of before the clock was set back."""
+    """Forget what is too old, and what is of before the clock was set back.
+
+    Nothing that is dated ahead can be compared with what comes now.
+    """
     ahead = now + SKEW_SECONDS
     db.execute('DELETE FROM attempts WHERE at < ? OR at > ?', (now - LEDGER_SECONDS, ahead))
     db.execute('DELETE FROM replies WHERE at < ? OR at > ?', (now - REPLY_SECONDS, ahead))
@@ -3247,7 +3326,8 @@ class CodePoller(Asker):
         document, failure = tried(self.api.get, path, oauth_headers(token), token)
         now = self.clock()
         if source == 'usage':
-            self.tell('took', Known(self.api.took, now))
+            ahead = (self.api.date or now) - now
+            self.tell('took', Known((self.api.took, ahead), now))
         if not failure:
             value, failure = tried(parse, document, now)
         if failure:
@@ -3728,7 +3808,10 @@ def find_logins(setup, snapshot, moment):
 def find_usage(setup, snapshot, moment):
     """The Finding about the service, after it was asked for usage."""
     known = snapshot[setup.place, 'usage']
-    took = snapshot[setup.place, 'took'].value
+    took, ahead = snapshot[setup.place, 'took'].value or (None, 0)
+    if abs(ahead) >= CLOCK_OFF:
+        yield Finding(False, 'Clock', "this machine's differs from the server's by %s. Set it." % (
+            countdown(abs(ahead))))
     if known.failure:
         words = message(known.failure, known.next_at, moment)
         if took is not None:
@@ -5635,7 +5718,8 @@ DEMOS.append(demo_console)
 
 # ---- Pace Maker --------------------------------------------------------------------------------
 # What Claude Pace Maker, where it is installed, knows and decides. Its files are read without a
-# trace; its decision is reckoned by its own rules, for its code is neither run nor imported.
+# trace, beside hooks that write them at any moment. Its decision is reckoned by its own rules, for
+# its code is neither run nor imported.
 
 PACE_FOLDER = '~/.claude-pace-maker'
 PACE_FILES = ('config.json', 'state.json', 'usage.db', 'session_registry.db')
@@ -5643,16 +5727,14 @@ PACE_SECONDS, PACE_ABSENT_SECONDS = 2, 60       # between two looks: where it is
 PACE_SHOW_SECONDS = 5                   # its deviation moves by a tenth in 18 seconds
 WINDOW_STALE_SECONDS = 300              # a window whose reset passed longer ago is left out
 AGENT_ACTIONS = 3                       # of an agent the last so many are shown
-EVENT_MOST = 4000                       # characters of what a hook has to say
+EVENT_MOST = 4000                       # characters of a line of what a hook has to say
 READ_TRIES = 8                          # hooks open and close the files many times a second
 PAIR_CELLS, VALUE_CELLS = 19, 9         # of the labels of settings, and of their values at least
 
-# What config.json may hold and what Pace Maker takes where it does not. The engine knows the
-# first three too, but no hook hands it them.
-PACE_DEFAULTS = {
-    'base_delay': 5,
-    'max_delay': 350,
-    'threshold_percent': 0,
+# What the engine takes beside config.json: no release's hooks hand it these, whatever that says.
+ENGINE_DEFAULTS = {'base_delay': 5, 'max_delay': 350, 'threshold_percent': 0}
+# What config.json may hold and what Pace Maker takes where it does not.
+PACE_DEFAULTS = dict(ENGINE_DEFAULTS, **{
     'safety_buffer_pct': 95.0,
     'preload_hours': 12.0,
     'five_hour_limit_enabled': True,
@@ -5670,10 +5752,7 @@ PACE_DEFAULTS = {
     'preferred_subagent_model': 'auto',
     'hook_model': 'auto',
     'log_level': 2,
-}
-# What its hooks hand to the engine.
-HOOK_KEYS = ('safety_buffer_pct', 'preload_hours', 'five_hour_limit_enabled',
-             'weekly_limit_enabled')
+})
 OLD_TABLES = {'usage_snapshots', 'pacing_decisions', 'blockage_events'}     # all before 2.0
 OLD_POLL_INTERVAL = 60                  # before 2.0
 VOIDING_RELEASE = [2, 9, 1]             # from it on, two limiters that are off void a decision
@@ -5706,14 +5785,17 @@ TABLE_NAMES = ("SELECT name FROM sqlite_master WHERE type = 'table' "
 API_CACHE = 'SELECT * FROM api_cache LIMIT 1'
 WHOLE_REPLY = ("SELECT ifnull(timestamp, 0) + 0.0 AS at, CAST(ifnull(raw_response, '') AS BLOB) "
                'AS body FROM api_cache LIMIT 1')
-SNAPSHOTS = 'SELECT * FROM usage_snapshots ORDER BY timestamp DESC, rowid DESC LIMIT 1'
-BACKOFF = "SELECT backoff_until FROM backoff_state WHERE typeof(backoff_until) = 'real'"
+# Of one second the last; to order by both would not use the index.
+SNAPSHOTS = ('SELECT * FROM usage_snapshots WHERE timestamp = '
+             '(SELECT max(timestamp) FROM usage_snapshots) ORDER BY rowid DESC LIMIT 1')
+BACKOFF = 'SELECT backoff_until + 0.0 AS until FROM backoff_state WHERE backoff_until < 4e9'
 DECISION = (
     'SELECT timestamp AS at, CASE WHEN should_throttle '
     'THEN max(0, CAST(delay_seconds AS INTEGER)) ELSE 0 END AS delay '
-    'FROM pacing_decisions WHERE timestamp <= :now ORDER BY timestamp DESC, rowid DESC LIMIT 1')
+    'FROM pacing_decisions WHERE timestamp <= :now AND should_throttle NOT NULL '
+    'AND delay_seconds NOT NULL ORDER BY timestamp DESC, rowid DESC LIMIT 1')
 FALLBACK = (
-    "SELECT ifnull(tier, '') || '' AS tier, ifnull(entered_at, 0) + 0.0 AS entered, "
+    "SELECT ifnull(tier, '') || '' AS tier, min(ifnull(entered_at, 0) + 0.0, :now) AS entered, "
     'ifnull(baseline_5h, 0) + 0.0 AS used_5h, ifnull(baseline_7d, 0) + 0.0 AS used_7d, '
     'rollover_cost_5h + 0.0 AS spent_5h, rollover_cost_7d + 0.0 AS spent_7d, '
     "resets_at_5h, resets_at_7d FROM fallback_state_v2 WHERE state = 'fallback'")
@@ -5745,8 +5827,9 @@ RECENT = {
         'GROUP BY code ORDER BY min(timestamp)',
     'events':
         "SELECT timestamp AS at, ifnull(event_type, '') || ' ' || ifnull(project_name, '') "
-        "AS head, CAST(ifnull(feedback_text, '') AS BLOB) AS words FROM governance_events "
-        'WHERE timestamp > :hour AND timestamp <= :now ORDER BY timestamp DESC LIMIT 200',
+        "AS head, CAST(substr(ifnull(feedback_text, ''), 1, 4000) AS BLOB) AS words "
+        'FROM governance_events WHERE timestamp > :hour AND timestamp <= :now '
+        'ORDER BY timestamp DESC LIMIT 200',
 }
 # An agent is live for 20 minutes after it was seen, or a minute after it ended; it is busy for 3
 # minutes after it was seen.
@@ -5760,11 +5843,14 @@ AGENTS = (
 # Pace Maker itself keeps three actions of each agent.
 TARGETED_ACTIONS = (
     "SELECT agent_id, ifnull(tool_name, '') || '' AS tool, ifnull(target, '') || '' AS target "
-    'FROM agent_actions ORDER BY rowid DESC LIMIT 1000')
+    'FROM agent_actions ORDER BY rowid DESC LIMIT 900')
 
 
 class PaceWindow(NamedTuple):
-    """One of the two windows that are paced, and for a decision how much of it is used."""
+    """One of the two windows that are paced.
+
+    For a decision it also has what is used of it, when it resets, and what may be used by now.
+    """
     id: str                     # of its Limit
     name: str                   # in a decision
     label: str
@@ -5787,7 +5873,10 @@ PACE_WINDOWS = (FIVE_HOUR, SEVEN_DAY)
 
 
 class PaceEvent(NamedTuple):
-    """A governance event; its head names its type, its project, and who reviewed."""
+    """What a hook had to say about a step of Claude Code's: a governance event.
+
+    Its head names the type ('IV'), the project and the reviewer ('[RegEx]').
+    """
     at: float
     head: str
     lines: list
@@ -5796,10 +5885,10 @@ class PaceEvent(NamedTuple):
 class PaceMaker(NamedTuple):
     """What Pace Maker's files tell, nothing secret among it.
 
-    What is counted or listed are rows, as the queries of RECENT and AGENTS give them; None where
-    there is no such table.
+    What is counted or listed are rows, as the queries of RECENT and AGENTS give them: dicts, of
+    which the texts are cleaned. None stands for a table that this release has not got.
     """
-    config: dict                            # a value for each key of PACE_DEFAULTS
+    config: dict                            # a value for each key of PACE_DEFAULTS, as it counts
     shown: list = []                        # keys of PACE_SETTINGS
     usage: Optional[Usage] = None           # both windows, as it knows them
     is_estimated: bool = False              # it is blocked, and adds what was spent since
@@ -5850,10 +5939,12 @@ def read_only(name, read, now):
     Nothing of it is changed, nothing left beside it. What may pass by itself is tried again.
     SourceError locked or malformed.
     """
-    path, words = pace_path(name), ''
+    path = pace_path(name)
+    words = ''
     if not os.path.lexists(path):
         return None
-    sqlite3, path = load_sqlite3(), os.path.realpath(path)
+    sqlite3 = load_sqlite3()
+    path = os.path.realpath(path)
     for _ in range(READ_TRIES):
         try:
             with READING:
@@ -5873,7 +5964,11 @@ def read_only(name, read, now):
 
 
 def read_once(sqlite3, path, read, now):
-    """One try of `read_only`; sqlite3.DatabaseError and OSError may pass by themselves."""
+    """One try of `read_only`.
+
+    sqlite3.DatabaseError and OSError for what may pass by itself: a hook that has just opened the
+    file or closes it, or, where that was not locked, has written while we read.
+    """
     from urllib.parse import quote
     with open(regular(path), 'rb') as file:
         header = file.read(100)
@@ -5893,12 +5988,18 @@ def read_once(sqlite3, path, read, now):
 
 @functools.lru_cache(maxsize=8192)
 def clean_bytes(data):
-    """A text of a database, in bytes, as one that is safe on a terminal."""
+    """The bytes of a text in a database -> one line that is safe on a terminal.
+
+    Most texts are the same at the next look.
+    """
     return clean(data.decode('utf-8', 'replace'))
 
 
 def rows_in(connection, query, **parameters):
-    """The rows of a query as dicts; None where there is no such table, or it lacks a column."""
+    """The rows of a query as dicts, column -> value.
+
+    None where there is no such table, or it lacks a column that the query is about.
+    """
     try:
         cursor = connection.execute(query, parameters)
     except load_sqlite3().OperationalError as error:
@@ -5917,8 +6018,11 @@ def row_in(connection, query, **parameters):
 
 
 def pace_stamps(names):
-    """What changes when one of these files of Pace Maker's does, or its journal, which stands
-    beside the file itself, also where the name is a link to it."""
+    """What changes when one of these files of Pace Maker's does.
+
+    What is new in a database is in its journal at first, which stands beside the file itself, also
+    where the name is a link to it.
+    """
     paths = [os.path.realpath(pace_path(name)) for name in names]
     return [file_stamp(path + ending) for path in paths for ending in ('', '-wal')]
 
@@ -5935,7 +6039,8 @@ def parse_pace_config(document):
     """
     if not isinstance(document, dict):
         raise SourceError('malformed', 'config.json: no object')
-    config, problems = {}, []
+    config = {}
+    problems = []
     for key, default in PACE_DEFAULTS.items():
         value = document.get(key)
         is_fit = type(value) is type(default)
@@ -5951,7 +6056,11 @@ def parse_pace_config(document):
 
 
 def tempo_of(config, state, tables):
-    """The key of TEMPOS: of the session that state.json is about, else as config.json has it."""
+    """The key of TEMPOS that is in force.
+
+    That of the session which state.json is about, else the one in config.json, else the default
+    of the release, which is known by its tables.
+    """
     session, _ = tried(field, state, 'tempo_session_enabled')
     if isinstance(session, bool):
         return SWITCHED[session]
@@ -5969,7 +6078,10 @@ VERSION = re.compile(r'version(?:"|__)\s*[:=]\s*["\']([\w.+-]+)')
 
 
 def installed_version():
-    """The version of the installed Pace Maker, as its source has it; '' if it is not known."""
+    """The version of the installed Pace Maker; '' if it is not known.
+
+    It stands in the source that it was installed from; no release writes it into config.json.
+    """
     source, _ = tried(read_json, pace_path('install_source'), '', str.strip)
     for name in VERSION_FILES:
         words, _ = tried(read_json, os.path.join(source or '', name), '', str)
@@ -5980,9 +6092,13 @@ def installed_version():
 
 
 def reply_usage(row):
-    """The Usage in a row of usage_snapshots or api_cache, by its columns; None if it has not both
-    percents. SourceError bad_reply for an odd value."""
-    at, windows = number(row.get('timestamp'), 'timestamp'), {}
+    """The Usage in a row of usage_snapshots or api_cache, a whole report of two windows.
+
+    None if the row has not both percents. SourceError bad_reply for a value that is no number or
+    no time.
+    """
+    at = time_in(row.get('timestamp'), 'timestamp')
+    windows = {}
     for window in PACE_WINDOWS:
         used = row.get(window.id + '_util')
         if used is None:
@@ -5999,16 +6115,18 @@ def read_estimate(connection, state, now):
     part of a window that a dollar uses. A window that has ended since begins anew at its
     boundary; `spent_...` is what was spent until Pace Maker itself saw that.
     """
-    tier, limits = state['tier'], []
-    coefficients = COEFFICIENTS['20x' if '20x' in tier else '5x']
-    coefficients = dict(coefficients, **row_in(connection, CALIBRATED, tier=tier))
+    limits = []
+    coefficients = dict(COEFFICIENTS['20x' if '20x' in state['tier'] else '5x'])
+    coefficients.update(row_in(connection, CALIBRATED, tier=state['tier']))
     for window in PACE_WINDOWS:
-        since, used = state['entered'], state['used_' + window.short]
+        since = state['entered']
+        used = state['used_' + window.short]
         spent = state['spent_' + window.short]
         resets_at = time_in(state['resets_at_' + window.short], 'resets_at')
         if resets_at is not None and resets_at <= now:
             boundary = resets_at + (now - resets_at) // window.seconds * window.seconds
-            since, resets_at = max(since, boundary), boundary + window.seconds
+            since = max(since, boundary)
+            resets_at = boundary + window.seconds
             used = spent = 0
         elif spent is not None:
             used = 0
@@ -6020,12 +6138,16 @@ def read_estimate(connection, state, now):
 
 
 def read_usage(connection, now):
-    """The fields of a PaceMaker that are in usage.db, and the names of its `tables`."""
+    """The fields of a PaceMaker that are in usage.db, and the names of its `tables`.
+
+    Pace Maker works from its estimate while it has one, else from its last reply, else from its
+    newest snapshot of one.
+    """
     tables = {row['name'] for row in rows_in(connection, TABLE_NAMES)}
     fields = {name: rows_in(connection, query, now=now, hour=now - HOUR, day=now - DAY)
               for name, query in RECENT.items()}
     ends = [row.get('until') for rows in fields.values() for row in rows or ()]
-    state = row_in(connection, FALLBACK)
+    state = row_in(connection, FALLBACK, now=now)
     if state:
         usage = read_estimate(connection, state, now)
         ends += [limit.resets_at for limit in usage.limits]     # there it begins anew
@@ -6044,8 +6166,9 @@ def read_usage(connection, now):
 
 
 def refused_until(connection):
-    """Until when the service refuses Pace Maker's requests; 0.0 if it does not."""
-    return row_in(connection, BACKOFF).get('backoff_until', 0.0)
+    """Until when the service refuses Pace Maker's requests, in epoch seconds; 0.0 if it does
+    not."""
+    return row_in(connection, BACKOFF).get('until', 0.0)
 
 
 # Who reviewed: in brackets at the beginning or the end, or in a line of its own.
@@ -6054,10 +6177,13 @@ REVIEWER = re.compile(r'\A\s*\[\w[^]\n]{0,40}\]\s|^\s*\[\w[^]\n]{0,40}\]\s*$'
 
 
 def parse_event(row):
-    """The PaceEvent in a row: its text line by line, without blank ones and decoration."""
-    head, words = row['head'], row['words'].decode('utf-8', 'replace')
-    if len(words) > EVENT_MOST:
-        words = words[:EVENT_MOST] + '…'
+    """The PaceEvent in a row of RECENT.
+
+    Its text is often a list with bullets, so it is cleaned line by line; blank lines and those of
+    decoration alone are left out.
+    """
+    head = row['head']
+    words = row['words'].decode('utf-8', 'replace')
     match = REVIEWER.search(words)
     if match:
         head += ' ' + clean(match.group())
@@ -6067,8 +6193,12 @@ def parse_event(row):
 
 
 def read_agents(connection, now):
-    """The live agents in session_registry.db: rows, each with those of its last `actions`."""
-    agents, actions = rows_in(connection, AGENTS, now=now) or [], {}
+    """The live agents in session_registry.db: rows of AGENTS, in the order of the tree.
+
+    Each gets its last `actions`, the newest first, of those that are among the newest of all.
+    """
+    agents = rows_in(connection, AGENTS, now=now) or []
+    actions: dict = {}
     for row in rows_in(connection, TARGETED_ACTIONS) or ():
         actions.setdefault(row['agent_id'], []).append(row)
     for agent in agents:
@@ -6079,8 +6209,9 @@ def read_agents(connection, now):
 def read_pace_maker(now):
     """The PaceMaker in the files.
 
-    SourceError locked or malformed if config.json or usage.db cannot be read; what is wrong with
-    the rest is among its problems.
+    SourceError locked or malformed if config.json or usage.db cannot be read. What is wrong with
+    the registry, or with a value of config.json, is among its problems: the hooks go on without
+    it, and so do we.
     """
     config, problems = parse_pace_config(read_json(pace_path('config.json'), 'config.json'))
     state, _ = tried(read_json, pace_path('state.json'), 'state.json')
@@ -6088,10 +6219,12 @@ def read_pace_maker(now):
     agents, failure = tried(read_only, 'session_registry.db', read_agents, now)
     if failure:
         problems.append(failure)
-    tables, version = fields.pop('tables'), installed_version()
+    tables = fields.pop('tables')
+    version = installed_version()
     is_old = tables and OLD_TABLES.issuperset(tables)
     if is_old:
         config.setdefault('poll_interval', OLD_POLL_INTERVAL)
+    config.update(ENGINE_DEFAULTS)
     pace = PaceMaker(
         config=dict(PACE_DEFAULTS, **config),
         shown=[key for key in PACE_SETTINGS if key in config or not is_old],
@@ -6146,11 +6279,14 @@ def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_d
     engine is given of config.json. `tests/pacing-*.jsonl` are cases computed by the engine itself.
     """
     config = dict(PACE_DEFAULTS, **config)
-    decision, decide, target_of = PacingDecision(), adaptive_decision, adaptive_target
+    decision = PacingDecision()
+    decide = adaptive_decision
+    target_of = adaptive_target
     is_legacy = config.get('algorithm') == 'legacy' or config.get('use_adaptive') is False
     if is_legacy:
         decision = PacingDecision(strategy='legacy', algorithm='legacy')
-        decide, target_of = legacy_decision, legacy_target
+        decide = legacy_decision
+        target_of = legacy_target
     paced = []
     for window in (FIVE_HOUR._replace(used=five_hour_used, resets_at=five_hour_resets_at),
                    SEVEN_DAY._replace(used=seven_day_used, resets_at=seven_day_resets_at)):
@@ -6172,8 +6308,13 @@ def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_d
 
 
 def weekday_seconds(start, end):
-    """Seconds of Monday to Friday (UTC) from start to end, whole ones of each day."""
-    total, day, end = 0, start // DAY * DAY, max(start, end)
+    """Seconds of Monday to Friday (UTC) from start to end, 0 if that is before the start.
+
+    Of each day only the whole seconds count.
+    """
+    total = 0
+    day = start // DAY * DAY
+    end = max(start, end)
     while day < end:
         if (day // DAY + 3) % 7 < 5:        # the epoch began on a Thursday
             total += int(min(end, day + DAY) - max(start, day))
@@ -6181,35 +6322,36 @@ def weekday_seconds(start, end):
     return total
 
 
-def elapsed_percent(window, now):
-    """How much of a window has passed: by the clock, or for the 7-day one by its weekdays."""
+def passed_seconds(window, now):
+    """(seconds of a window that have passed, all that it has); of the 7-day one its weekdays."""
     start = window.resets_at - window.seconds
     if window.id == 'five_hour':
-        return 100 * min(max(now - start, 0), window.seconds) / window.seconds
-    total = weekday_seconds(start, window.resets_at)
-    if not total:
-        return 0.0
-    return 100 * weekday_seconds(start, now) / total
+        return min(max(now - start, 0), window.seconds), window.seconds
+    return weekday_seconds(start, now), weekday_seconds(start, window.resets_at)
 
 
 def adaptive_target(window, config, now):
-    """Percent that may be used by now: what has elapsed, with a preload at the start.
+    """Percent that may be used by now: what has passed, the first hours given at once.
 
-    The 7-day window counts weekdays only, and its first `preload_hours` are given at once.
+    That is the first half hour of the 5-hour window, of the 7-day one as config.json has it.
     """
-    start, elapsed = window.resets_at - window.seconds, elapsed_percent(window, now)
-    if window.id == 'five_hour':
-        return 10.0 if elapsed <= 10 else elapsed
-    total, preload = weekday_seconds(start, window.resets_at), config['preload_hours']
+    passed, total = passed_seconds(window, now)
     if not total:
         return 100.0
-    if preload > 0 and weekday_seconds(start, now) <= preload * HOUR:
-        return 100 * preload * HOUR / total
-    return elapsed
+    preload = config['preload_hours'] * HOUR
+    if window.id == 'five_hour':
+        preload = HOUR / 2
+    if preload > 0 and passed <= preload:
+        passed = preload
+    return 100 * passed / total
 
 
 def legacy_target(window, config, now):
-    """Percent that may be used by now: logarithmic for 5 hours, in proportion for 7 days."""
+    """Percent that may be used by now, by the engine of releases before 2.3.
+
+    Logarithmic for 5 hours, in proportion to the time for 7 days; a reset that has passed counts
+    as all of it.
+    """
     elapsed = min(max(1 - (window.resets_at - now) / window.seconds, 0), 1)
     if window.id == 'five_hour':
         return 100 * math.log(1 + elapsed * (math.e - 1))
@@ -6217,7 +6359,8 @@ def legacy_target(window, config, now):
 
 
 def legacy_decision(decision, window, config, now):
-    """The decision with a delay that grows with the deviation beyond the threshold."""
+    """The decision with a delay that grows with the deviation beyond the threshold, in percent
+    points, whatever the time that is left."""
     beyond = window.deviation - config['threshold_percent']
     if beyond <= 0:
         return decision
@@ -6231,41 +6374,51 @@ def adaptive_decision(decision, window, config, now):
     The delay brings it to the safety buffer by then, or to half of what is left above that; on
     weekends and at the reset it is the most. Below the safe allowance there is none.
     """
-    used, buffer = window.used, config['safety_buffer_pct']
-    least, most = config['base_delay'], config['max_delay']
+    used = window.used
+    buffer = config['safety_buffer_pct']
+    least = config['base_delay']
+    most = config['max_delay']
     safe = window.target * buffer / 100
     left = max(0, window.resets_at - now) / HOUR
     is_weekend = (now // DAY + 3) % 7 >= 5
-    decision = decision._replace(strategy='none', safe_allowance=safe)
+    passed, total = passed_seconds(window, now)
+    burn = 0                    # percent an hour
+    strategy = 'none'
+    delay = 0
+    if passed:
+        burn = used / (passed / total * window.seconds / HOUR)
+    unthrottled = throttled = used + burn * left
     if used > safe and (is_weekend or left <= 0):
-        return decision._replace(delay_seconds=most, strategy='emergency',
-                                 projected_unthrottled=used, projected_throttled=used)
-    hours = elapsed_percent(window, now) / 100 * window.seconds / HOUR
-    burn = used / hours if hours else 0
-    unthrottled = used + burn * left
-    decision = decision._replace(projected_unthrottled=unthrottled,
-                                 projected_throttled=unthrottled)
-    if used <= safe:
-        return decision
-    wanted = (100 - used) / left * 0.5
-    if used < buffer:
-        wanted = (buffer - used) / left
-    decision = decision._replace(projected_throttled=used + wanted * left)
-    delay = delay_for(wanted / burn if burn else 1, left, least, most)
-    if delay <= least:
-        return decision
-    strategy = 'aggressive'
-    if delay >= most:
         strategy = 'emergency'
-    elif used - safe < 5:
-        strategy = 'minimal'
-    elif used - safe < 20:
-        strategy = 'gradual'
-    return decision._replace(delay_seconds=delay, strategy=strategy)
+        delay = most
+        unthrottled = throttled = used
+    elif used > safe:
+        wanted = (100 - used) / left * 0.5
+        if used < buffer:
+            wanted = (buffer - used) / left
+        throttled = used + wanted * left
+        delay = delay_for(wanted / burn if burn else 1, left, least, most)
+        if delay <= least:
+            delay = 0
+        elif delay >= most:
+            strategy = 'emergency'
+        elif used - safe < 5:
+            strategy = 'minimal'
+        elif used - safe < 20:
+            strategy = 'gradual'
+        else:
+            strategy = 'aggressive'
+    return decision._replace(
+        delay_seconds=delay,
+        strategy=strategy,
+        safe_allowance=safe,
+        projected_unthrottled=unthrottled,
+        projected_throttled=throttled)
 
 
 def delay_for(ratio, left, least, most):
-    """Seconds that slow the pace down to `ratio` of itself, with `left` hours to go."""
+    """Seconds per tool use that slow the pace down to `ratio` of itself, with `left` hours to go:
+    from `least` to `most`, more of them shortly before the reset."""
     if ratio >= 0.95:
         return least
     if ratio <= 0:
@@ -6287,7 +6440,8 @@ class PaceState(NamedTuple):
     estimated: Optional[bool] = None        # whether that is Pace Maker's own estimate
 
 
-# status -> (words, short words, role)
+# The words of a state, longest first, and their role. `undecided` is neither throttling nor on
+# pace: more than the safe allowance is used, and there is no delay until Pace Maker polls again.
 PACE_WORDS = {
     'throttling': ('⚠ THROTTLING', '⚠ THROTTLING', 'orange'),
     'on_pace': ('✓ ON PACE', '✓ ON PACE', 'green'),
@@ -6319,12 +6473,11 @@ def decision_in_force(pace, limits, now):
     """The PacingDecision for the Limits of both windows, with the delay that the hooks apply.
 
     They go on applying what Pace Maker has decided itself until its next poll; then they would
-    apply what is decided here. They hand the engine but HOOK_KEYS of config.json.
+    apply what is decided here.
     """
     five_hour, seven_day = limits
     decision = pacing_decision(five_hour.used, five_hour.resets_at, seven_day.used,
-                               seven_day.resets_at, {key: pace.config[key] for key in HOOK_KEYS},
-                               now)
+                               seven_day.resets_at, pace.config, now)
     decided = pace.decided
     if not decided or now - decided['at'] >= pace.config['poll_interval']:
         return decision
@@ -6340,8 +6493,9 @@ def pace_state(snapshot, place, now):
     It is neither throttling nor on pace where more than the safe allowance is used but no delay
     is decided on, nor where no window counts because its reset is long past.
     """
-    pace, failure = snapshot['', 'pace_maker'].value, snapshot['', 'pace_maker'].failure
-    if failure:
+    known = snapshot['', 'pace_maker']
+    pace = known.value
+    if known.failure:
         return PaceState('error')
     if not pace:
         return None
@@ -6361,11 +6515,16 @@ def pace_state(snapshot, place, now):
 
 
 def pace_rows(scene):
-    """The rows of Pace Maker's state and why it is that; in compact form the first ones only."""
-    moment, known = scene.moment, scene.snapshot['', 'pace_maker']
+    """The rows of Pace Maker's state and why it is that; in compact form the first ones only.
+
+    In Code mode they are a part of the first panel, in Console mode of Pace Maker's own.
+    """
+    moment = scene.moment
+    known = scene.snapshot['', 'pace_maker']
+    pace = known.value
     # A state is shown for so many seconds, however often it is composed.
     now = moment.now // PACE_SHOW_SECONDS * PACE_SHOW_SECONDS
-    state, pace = pace_state(scene.snapshot, scene.place, now), known.value
+    state = pace_state(scene.snapshot, scene.place, now)
     if not state:
         return
     moment.change_at(now + PACE_SHOW_SECONDS)
@@ -6375,11 +6534,13 @@ def pace_rows(scene):
         return
     if state.estimated:
         percents = tuple(percent_shown(limit.used) for limit in state.limits)
-        yield Row(NOTE, 'Estimate: 5-Hour %d%%, 7-Day %d%%' % percents,
-                  'Est: 5h %d%% 7d %d%%' % percents)
+        yield Row(
+            NOTE,
+            'Estimate: 5-Hour %d%%, 7-Day %d%%' % percents,
+            'Est: 5h %d%% 7d %d%%' % percents)
     if not moment.is_past(pace.blocked_until):
         words = 'its next try ' + moment.clock(pace.blocked_until)
-        yield Row(NOTE, 'Blocked by the service, ' + words, 'Blocked, ' + words, words)
+        yield Row(NOTE, 'Blocked, ' + words, words)
     for problem in pace.problems:
         yield from marked_rows(NOTE, message(problem, None, moment), scene)
     if not scene.compact:
@@ -6394,29 +6555,35 @@ def state_row(state, scene):
     The label shrinks first, then the words, then the label goes.
     """
     words, short, role = PACE_WORDS[state.status]
-    decision, delay, deviation = state.decision or PacingDecision(), '', ''
+    decision = state.decision or PacingDecision()
+    delay = deviation = ''
     if state.status == 'undecided' and not decision.window:
-        words, short, role = 'stale', 'stale', 'dim'
+        words = short = 'stale'
+        role = 'dim'
     if state.estimated:
-        words, short = words + ' (estimated)', short + ' (est.)'
+        words += ' (estimated)'
+        short += ' (est.)'
     if scene.compact and decision.throttling:
         delay = ' %ds' % decision.delay_seconds
     if scene.compact and decision.window:
         deviation = ' %+.1f%%' % decision.deviation
         if decision.stale:
-            words, short = words + ' (stale)', short + ' (stale)'
+            words += ' (stale)'
+            short += ' (stale)'
     wordings = (
         (scene.icon('🎯') + 'Pace Maker: ', words + delay + deviation),
         ('Pace: ', words + delay + deviation),
         ('Pace: ', words + delay),
         ('Pace: ', short + delay),
-        ('', short + delay),
         ('', short))
     return Row(STATE, *[(Span(label), Span(told, role)) for label, told in wordings])
 
 
 def decision_rows(state, scene):
-    """The rows of what is decided and why; where all windows are stale, that alone."""
+    """The rows of what is decided and why: target, deviation, delay, algorithm.
+
+    Where all windows are stale there is nothing to tell but that.
+    """
     decision = state.decision
     has_windows = decision.window or not decision.stale
     if has_windows:
@@ -6442,14 +6609,20 @@ def decision_rows(state, scene):
             words += '/' + decision.strategy
         yield Row(DECOR, 'Algorithm: ' + words, words, role='soft')
     for limit in state.limits:
-        if limit.resets_at is not None:
-            if scene.moment.is_past(limit.resets_at + WINDOW_STALE_SECONDS + 0.001):
-                yield Row(NOTE, limit.label + ' window is stale: its reset has passed.',
-                          limit.label + ' window: stale', role='yellow')
+        end = limit.resets_at or scene.moment.now
+        if scene.moment.is_past(end + WINDOW_STALE_SECONDS + 0.001):
+            yield Row(
+                NOTE,
+                limit.label + ' window is stale: its reset has passed.',
+                limit.label + ' window: stale',
+                role='yellow')
 
 
 def limiter_rows(pace, scene):
-    """The rows of the limiters that are switched off, of the tempo and of the latest activity."""
+    """The rows of the limiters that are switched off, of the tempo, and of the latest activity.
+
+    Of that each code stands once, in the colour that it had last.
+    """
     for window in PACE_WINDOWS:
         if not pace.config[window.switch]:
             yield Row(NOTE, window.label + ' Limiter: disabled', role='yellow')
@@ -6461,7 +6634,7 @@ def limiter_rows(pace, scene):
         yield Row(NOTE, (Span('Activity:'),) + tuple(codes))
 
 
-# The settings that are shown, and their labels.
+# The settings that are shown, and their labels. A release before 2.0 shows those that are set.
 PACE_SETTINGS = {
     'subagent_reminder_enabled': 'Subagent reminder',
     'intent_validation_enabled': 'Intent validation',
@@ -6476,8 +6649,11 @@ PACE_SETTINGS = {
 
 
 def setting_words(value):
-    """(wordings, role) of a setting: a switch, the number of a log level, or a model, of which an
-    expression of several is told by its sign too."""
+    """(wordings, role) of the value of a setting, the longest wording first.
+
+    A switch, the number of a log level, or a model; an expression of several models is told by its
+    first sign too.
+    """
     if isinstance(value, bool):
         return [SWITCHED[value]], '' if value else 'dim'
     if is_number(value):
@@ -6487,7 +6663,8 @@ def setting_words(value):
 
 
 def settings_rows(scene):
-    """The rows of the settings, then what was counted."""
+    """The rows of the settings, then of what was counted: blockages of the last hour by category,
+    what went to Langfuse and which secrets were masked in a day."""
     def pair(label, wordings, role=''):
         column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
         start = fit((Span(label, 'soft'),), column) + (Span(' '),)
@@ -6520,8 +6697,13 @@ def settings_rows(scene):
 
 
 def agent_rows(scene):
-    """The rows of the live agents: workspaces, the agents in them, their subagents."""
-    pace, moment, workspace = scene.snapshot['', 'pace_maker'].value, scene.moment, None
+    """The rows of the live agents: workspaces, the agents in them, their subagents.
+
+    One that was not seen for a while, or has just ended, is dim.
+    """
+    pace = scene.snapshot['', 'pace_maker'].value
+    moment = scene.moment
+    workspace = None
     agents = [agent for agent in (pace.agents if pace else ())
               if not moment.is_past(agent['gone_at'])]
     names = [os.path.basename(path) for path in {agent['workspace'] for agent in agents}]
@@ -6556,7 +6738,10 @@ def target_words(row):
 
 
 def governance_rows(scene):
-    """The rows of the governance events of the last hour, newest first."""
+    """The rows of the governance events of the last hour, newest first.
+
+    Each has a head with its time, and its lines below that.
+    """
     pace = scene.snapshot['', 'pace_maker'].value
     for event in pace.events if pace else ():
         if scene.moment.is_within(event.at, HOUR):
@@ -6567,24 +6752,29 @@ def governance_rows(scene):
 
 
 class PacePoller(Poller):
-    """Claude Pace Maker's files; nothing is read again while none of them has changed."""
+    """Tells what Claude Pace Maker's files tell.
+
+    Nothing is read again while none of them has changed and the clock alone changes nothing.
+    """
     sources = ('pace_maker',)
     modes = ('code', 'console')
     seen = None                 # the stamps of what was read ...
     holds_until = 0.0           # ... and until when that holds
 
     def once(self):
-        now, stamps, pace = self.clock(), pace_stamps(PACE_FILES), None
+        now = self.clock()
+        stamps = pace_stamps(PACE_FILES)
         if not stamps[0]:               # without config.json it is not installed
             self.seen = None
             self.tell('pace_maker', Known(None, 0.0, None, PLANNED))
             return PACE_ABSENT_SECONDS
         if stamps != self.seen or now >= self.holds_until:
             pace, failure = tried(read_pace_maker, now)
+            self.tell('pace_maker', Known(pace, 0.0, failure, PLANNED))
             self.seen = None
             if pace and are_old(stamps, now):
-                self.seen, self.holds_until = stamps, pace.holds_until
-            self.tell('pace_maker', Known(pace, 0.0, failure, PLANNED))
+                self.seen = stamps
+                self.holds_until = pace.holds_until
         return PACE_SECONDS
 
 
@@ -6594,17 +6784,20 @@ def read_reply(connection, now):
     Of the whole reply where that can be understood, else of its columns; None without either.
     """
     row = row_in(connection, WHOLE_REPLY)
-    usage, failure = tried(lambda: PARSERS['usage'](parse_json(row.get('body', b'')), row['at'],
-                                               'Pace Maker'))
+    usage, failure = tried(lambda: PARSERS['usage'](
+        parse_json(row.get('body', b'')), row['at'], 'Pace Maker'))
     if failure:
         usage, _ = tried(reply_usage, row_in(connection, API_CACHE))
     return usage, min(refused_until(connection), now + BLOCK_MOST)
 
 
 def read_pace_reply(env, replies, now):
-    """The feed of Pace Maker's last reply, a whole report, and of what it knows of a block."""
+    """The feed of Pace Maker's last reply, a whole report, and of what it knows of a block.
+
+    Why it cannot be read is told where Pace Maker is shown.
+    """
     found, _ = tried(read_only, 'usage.db', read_reply, now)
-    return found or (None, 0.0)         # why it failed is told where Pace Maker is shown
+    return found or (None, 0.0)
 
 
 PACE_KEYS = (
@@ -6642,8 +6835,9 @@ def pace_json(snapshot, place, moment, mode):
 
 
 def find_pace_maker(setup, snapshot, moment):
-    """The Finding about Pace Maker."""
-    failure, words = snapshot['', 'pace_maker'].failure, 'not installed, nor needed.'
+    """The Finding about Pace Maker: its state, or why its files cannot be read."""
+    failure = snapshot['', 'pace_maker'].failure
+    words = 'not installed, nor needed.'
     state = pace_state(snapshot, setup.place, moment.now)
     if failure:
         words = message(failure, None, moment)
@@ -6656,8 +6850,7 @@ def demo_pace_maker(now):
     """The Reading of an invented Pace Maker, which throttles above its target."""
     agent = {'workspace': '/home/ada/engine', 'is_root': True, 'name': 'agent',
              'gone_at': now + HOUR, 'quiet_at': now + HOUR,
-             'actions': [{'tool': 'Edit', 'target': 'mill.py'},
-                         {'tool': 'Bash', 'target': 'pytest -q'}]}
+             'actions': [{'tool': 'Edit', 'target': 'mill.py'}]}
     pace = PaceMaker(
         config=dict(PACE_DEFAULTS, hook_model='sonnet+opus->haiku', langfuse_enabled=True),
         shown=list(PACE_SETTINGS),
@@ -6672,8 +6865,7 @@ def demo_pace_maker(now):
         activity=[{'code': 'IV', 'role': 'green', 'gone_at': now + 10}],
         events=[PaceEvent(now - 700, 'TD engine [RegEx]', [
             'No failing test was seen before the change:',
-            '- write one first,',
-            '- then run it again.'])],
+            '- write one first, then run it again.'])],
         agents=[agent, dict(agent, is_root=False, name='test-runner')])
     yield Reading('', 'pace_maker', Known(pace, 0.0, None, PLANNED))
 
@@ -6716,7 +6908,11 @@ UNKNOWN_TITLE = 'Claude Usage'          # before it is known which mode it is
 
 
 def updated_words(known, moment):
-    """When the numbers came, and their age once that matters: wordings, the longest first."""
+    """Return when the numbers came, and their age once that matters: wordings, the longest first.
+
+    The age is told where the source fails, or where the numbers are older than two of its
+    intervals.
+    """
     if known.at is None:
         words = 'never' if known.failure else 'waiting for the first reply'
         return 'Updated: ' + words, words.split()[0]
@@ -6728,9 +6924,10 @@ def updated_words(known, moment):
 
 
 def updated_row(known, scene, *more):
-    """The row of `updated_words`, the first followed by as much of `more` as there is room for.
+    """Return the row of `updated_words`, followed by as much of `more` as there is room for.
 
-    An age is worth more than a time of day.
+    `more` says whose report it was, or when the next one comes. An age is worth more than a time
+    of day: it stays longer where the screen is low.
     """
     words = updated_words(known, scene.moment)
     wordings = [words[0] + ''.join(more[:count]) for count in range(len(more), 0, -1)]
@@ -6744,7 +6941,9 @@ def updated_row(known, scene, *more):
 
 
 def alert_rows(known, scene):
-    """The rows that say why a source fails and what happens next."""
+    """Return the rows that say why a source fails and what happens next; none if it does not
+    fail.
+    """
     if not known.failure:
         return []
     words = message(known.failure, known.next_at, scene.moment, scene.ui.mode)
@@ -6752,18 +6951,23 @@ def alert_rows(known, scene):
 
 
 def store_rows(scene):
-    """The rows that say why nothing is shared with other monitors."""
+    """Return the rows that say why nothing is shared with other monitors; none where it is
+    shared.
+    """
     words = scene.known('store').value
     return marked_rows(NOTE, words, scene) if words else []
 
 
 def looking_rows(scene):
-    """The row of a screen on which nothing is known yet."""
+    """Yield the row of a screen on which nothing is known yet."""
     yield Row(LIST, 'Looking for a login…')
 
 
 def title_of(title, origin, width):
-    """A box's title; what is cut in a narrow one is the name, not the host that gets the token."""
+    """Return the title of a box that names the origin of its numbers.
+
+    In a narrow box the title is cut word by word, not the origin, for that host gets the token.
+    """
     if not origin:
         return title
     words = title.split()
@@ -6780,7 +6984,11 @@ class Choice(NamedTuple):
 
 
 def accounts_of(snapshot, ui):
-    """The places to show: of several with one account the first."""
+    """Return the places to show: where several config directories have one account, the first of
+    them.
+
+    Two places are known to have one account once the identities in both have been read.
+    """
     found = {}
     for place in ui.places or (ui.place,):
         identity = snapshot[place, 'identity'].value
@@ -6789,8 +6997,11 @@ def accounts_of(snapshot, ui):
 
 
 def panels_of(scene):
-    """The Choices of all panels that there are, the first one of the mode, or of each account,
-    before the others."""
+    """Return the Choices of all panels that there are, in the order of Tab.
+
+    The first panel of the mode, or of each account, is always there. Any other panel is there if
+    it has rows; to know that, its first row is made, as for a screen of one fixed size.
+    """
     mode, snapshot = scene.ui.mode, scene.snapshot
     if not mode:
         return [Choice(UNKNOWN_TITLE, [looking_rows], scene.ui.place, True)]
@@ -6803,7 +7014,7 @@ def panels_of(scene):
         panels = {MODES[mode].title: []}
         made = [panel for make in PANEL_MAKERS for panel in make(scene)]
         for panel in sorted(PANELS + made, key=lambda panel: panel.rank):
-            if mode in panel.modes and any(True for _ in panel.rows(scene)):
+            if mode in panel.modes and (panel in made or any(True for _ in panel.rows(scene))):
                 panels.setdefault(panel.title, []).append(panel.rows)
         for title, parts in panels.items():
             is_first = title == MODES[mode].title
@@ -6814,7 +7025,7 @@ def panels_of(scene):
 
 
 def panel_rows(parts, scene):
-    """The rows of the parts of a panel, with a gap between two of them."""
+    """Return the rows of all parts of a panel, with a gap between two parts."""
     rows = []
     for part in parts:
         more = list(part(scene))
@@ -6825,7 +7036,11 @@ def panel_rows(parts, scene):
 
 
 def make_panel(choice, scene, width, height, has_keys=True):
-    """The Frame of a panel, as high as it needs; in compact form if that does not fit."""
+    """Return the Frame of a panel, as high as its rows need, at most `height` lines.
+
+    Where the rows do not fit, they are made again in compact form. The panel that has the keys is
+    scrolled, and its title stands out.
+    """
     inner, room = inside(width, height)
     scene = scene._replace(place=choice.place, width=inner, height=room,
                            icons=scene.ui.icons and width >= ICONS_WIDTH)
@@ -6842,7 +7057,7 @@ def make_panel(choice, scene, width, height, has_keys=True):
 
 
 def help_panel(scene, width, height):
-    """The Frame of the keys, of when the mode's source is asked, of what the colours mean."""
+    """Return the Frame of the help: the keys, when the source is asked, what the signs mean."""
     ui, inner = scene.ui, inside(width, height)[0]
     column = max(cells(key.shown) for key in KEYS) + 2
     rows = [Row(LIST, fit((Span(key.shown, 'strong'),), column) + (Span(key.help),))
@@ -6872,9 +7087,10 @@ def main_known(scene):
 
 
 def small_frame(scene, width, height):
-    """The lines of a screen of one or two rows: the numbers, and what is wrong with them.
+    """Return the lines of a screen of one or two rows: the numbers, and what is wrong with them.
 
-    Of several accounts, those of the one that has the keys.
+    Of several accounts they are those of the one that has the keys. Where there is one row only,
+    a sign in front of the numbers says that something is wrong.
     """
     known, mark = main_known(scene), ()
     if known.failure and height < 2:
@@ -6896,7 +7112,12 @@ def small_frame(scene, width, height):
 
 
 def compose(snapshot, ui, size, moment):
-    """The Frame for a terminal of `size` (columns, lines): exactly so many lines and cells."""
+    """Return the Frame for a terminal of `size` (columns, lines): exactly so many lines of so
+    many cells.
+
+    It is a pure function of its arguments. The Moment knows afterwards until when the Frame
+    holds.
+    """
     width, height = size
     scene = Scene(snapshot, ui, moment, ui.place, icons=ui.icons)
     choices = panels_of(scene)
@@ -6935,9 +7156,10 @@ def compose(snapshot, ui, size, moment):
 
 
 def side_by_side(choices, chosen, scene, width, height):
-    """The Frame of the first panel and, in a column beside it, of the others.
+    """Return the Frame of the first panel and, in a column beside it, of all others.
 
-    Where they do not all fit, the `chosen` one, which has the keys, is the first of the column.
+    Where these do not fit one below the other, the `chosen` one, which has the keys, is the first
+    of the column, and those before it are left out.
     """
     half = width // 2
 
@@ -6959,14 +7181,19 @@ def side_by_side(choices, chosen, scene, width, height):
 
 
 def beside(left, right, half, width, height):
-    """Two columns of lines as one, `height` lines high; the left one is `half` cells wide."""
+    """Return two columns of lines as one, `height` lines high; the left one is `half` cells
+    wide.
+    """
     lines = zip(filled_up(left, half, height), filled_up(right, width - half, height))
     return [first + second for first, second in lines]
 
 
 def grid(choices, chosen, scene, width, height):
-    """The Frame of the first panels of several accounts: below one another, in two columns where
-    there is room. Where they do not all fit, the chosen one is the first."""
+    """Return the Frame of the first panels of several accounts.
+
+    They stand below one another, or in two columns where there is room. Where they do not all
+    fit, the chosen one is the first.
+    """
     columns = 2 if width >= WIDE else 1
     room = len(choices)
     while room > columns and height // -(-room // columns) < BOX_HEIGHT:
@@ -6995,7 +7222,7 @@ def grid(choices, chosen, scene, width, height):
 
 
 def filled_up(lines, width, height):
-    """`lines` and as many blank ones as make them `height`."""
+    """Return lines and as many blank ones as make them `height`."""
     return lines + [fit((), width)] * (height - len(lines))
 
 
@@ -7012,7 +7239,7 @@ METRICS = {
 
 
 def as_text(lines, depth):
-    """Lines as text without blank ends, in `depth` colours: 256, 8 or 0."""
+    """Return lines of spans as text without blank ends, in `depth` colours: 256, 8 or 0."""
     texts = [''.join(painted(span, depth) for span in trimmed(line)) for line in lines]
     while texts and not texts[-1]:
         texts.pop()
@@ -7020,7 +7247,7 @@ def as_text(lines, depth):
 
 
 def trimmed(line):
-    """`line` without blanks at its end."""
+    """Return a line without the blanks at its end."""
     while line and not line[-1].text.strip():
         line = line[:-1]
     if not line:
@@ -7030,7 +7257,10 @@ def trimmed(line):
 
 
 def painted(span, depth):
-    """A span between the escape sequences of its role."""
+    """Return the text of a span between the escape sequences of its role.
+
+    The codes are those of SGR: 1 is bold, 2 dim, 30 to 37 the eight colours, 38;5;N one of 256.
+    """
     role, codes = ROLES[span.role], []
     if is_bold(role, depth):
         codes.append('1')
@@ -7046,12 +7276,14 @@ def painted(span, depth):
 
 
 def has_numbers(snapshot, place, mode):
-    """Whether there is a number to show."""
+    """Return whether there is a number to show in a mode."""
     return any(document.has_numbers(snapshot, place, mode) for document in DOCUMENTS)
 
 
 def source_json(known, moment, mode=''):
-    """How a source stands, as values of JSON; a mode has its own words for failures."""
+    """Return how a source stands as values of JSON; a failure is told in the words of the
+    mode.
+    """
     failure, age, words = known.failure, None, ''
     if known.at is not None:
         age = max(0, int(moment.now - known.at))
@@ -7063,7 +7295,7 @@ def source_json(known, moment, mode=''):
 
 
 def as_json(snapshot, places, moment, mode):
-    """The Snapshot as one JSON document; of several accounts one each, in a list."""
+    """Return the Snapshot as one JSON document; of several accounts one each, in a list."""
     documents = [account_json(snapshot, place, moment, mode) for place in places]
     document = documents[0]
     if len(documents) > 1:
@@ -7072,7 +7304,11 @@ def as_json(snapshot, places, moment, mode):
 
 
 def account_json(snapshot, place, moment, mode):
-    """What is known of one account as values of JSON, with the same keys always."""
+    """Return what is known of one account as values of JSON, with the same keys always.
+
+    Each feature adds its own keys; what they say of their sources stands together under
+    `sources`.
+    """
     document = {'schema': 1, 'version': __version__, 'generated_at': iso(moment.now),
                 'mode': mode}
     sources = {}
@@ -7085,9 +7321,10 @@ def account_json(snapshot, place, moment, mode):
 
 
 def as_metrics(snapshot, places, moment, mode):
-    """The Snapshot in Prometheus' text format 0.0.4, for node_exporter's textfile collector.
+    """Return the Snapshot in Prometheus' text format 0.0.4.
 
-    Of several accounts, each sample has a label that names its account.
+    It is for the textfile collector of node_exporter, so nothing has to listen on a port. Of
+    several accounts, each sample has a label that names its account.
     """
     found, helps = {}, dict(METRICS)
     for feature in DOCUMENTS:
@@ -7104,7 +7341,7 @@ def as_metrics(snapshot, places, moment, mode):
 
 
 def account_metrics(snapshot, place, moment, mode):
-    """The samples of one account: name -> [(labels, value)]."""
+    """Return the samples of one account: name -> [(labels, value)]."""
     known = MODES[mode].known(snapshot, place)
     is_up = has_numbers(snapshot, place, mode) and not known.failure
     found = {'up': [({}, int(is_up))]}
@@ -7118,7 +7355,7 @@ def account_metrics(snapshot, place, moment, mode):
 
 
 def metric_text(name, words, samples):
-    """The lines of one gauge; none without samples."""
+    """Return the lines of one gauge with its samples [(labels, value)]; '' if there are none."""
     if not samples:
         return ''
     lines = ['# HELP %s %s' % (name, words), '# TYPE %s gauge' % name]
@@ -7132,8 +7369,11 @@ def metric_text(name, words, samples):
 
 
 def check_limits(usage, percent, moment):
-    """(exit code, limits) of --check for a Usage: 3 and the limits that are at `percent` or over,
-    else 1 if one is not known or was told too long ago, else 0."""
+    """Return (exit code, Limits) of --check for a Usage.
+
+    The code is 3, with the limits at `percent` or over, by numbers younger than CHECK_MAX_AGE;
+    else 1 if a limit is not known or was reported too long ago; else 0.
+    """
     young = [limit for limit in usage.limits if moment.now - limit.at <= CHECK_MAX_AGE]
     over = [limit for limit in young if limit.used >= percent]
     if over:
@@ -7143,7 +7383,7 @@ def check_limits(usage, percent, moment):
 
 
 def find_versions():
-    """The Findings about the versions of what is used."""
+    """Yield the Findings about the versions of what is used."""
     import platform
     yield Finding(True, 'claude-usage ' + __version__, 'Python %s, %s.' % (
         platform.python_version(), platform.system()))
@@ -7157,7 +7397,10 @@ def find_versions():
 
 
 def find_network(url, env):
-    """The Findings about the proxy and the certificates for an address."""
+    """Yield the Findings about the proxy and the certificates for an address.
+
+    The proxy is named without its login.
+    """
     proxy = proxy_of(url)
     host = 'none'
     if proxy:
@@ -7173,7 +7416,9 @@ def find_network(url, env):
 
 
 def find_store(store, trouble, now):
-    """The Finding about our own file, with which there may just have been a trouble."""
+    """Return the Finding about our own file; `trouble` is what has just gone wrong with it, or
+    None.
+    """
     if not trouble:
         failure = tried(store.touch, now)[1]
         count, no_count = tried(store.count, now)
@@ -7186,7 +7431,10 @@ def find_store(store, trouble, now):
 
 
 def doctor_findings(setup, snapshot, moment):
-    """All Findings of --doctor."""
+    """Yield all Findings of --doctor.
+
+    They are about versions, the network, what each feature looks at, the store and the terminal.
+    """
     yield from find_versions()
     yield from find_network(setup.options.api_url, setup.env)
     for find in FINDINGS:
@@ -7196,7 +7444,7 @@ def doctor_findings(setup, snapshot, moment):
 
 
 def as_findings(findings):
-    """The lines of --doctor."""
+    """Return the lines of --doctor: a sign, the place, and what there is to say of it."""
     lines = []
     for finding in findings:
         mark = Span('✓ ', 'green') if finding.is_good else Span('✗ ', 'alert')
@@ -7220,7 +7468,7 @@ class Key(NamedTuple):
 
 
 def say(ui, now, *notice):
-    """The Ui with an answer to a key, long and short."""
+    """Return the Ui with an answer to a key, long and short, which stays for NOTICE_SECONDS."""
     return ui._replace(notice=notice, notice_until=now + NOTICE_SECONDS)
 
 
@@ -7230,7 +7478,7 @@ def quit_program(ui, snapshot, frame, now):
 
 
 def refresh(ui, snapshot, frame, now):
-    """Ask for the numbers now, or say when that is possible."""
+    """Ask for the numbers now, or say when that is possible, or why it is not."""
     if not ui.mode:
         return say(ui, now, 'Already asking.')
     known = MODES[ui.mode].known(snapshot, ui.place)
@@ -7245,7 +7493,7 @@ def refresh(ui, snapshot, frame, now):
 
 
 def switch_mode(ui, snapshot, frame, now):
-    """Show the other mode, where there are credentials for both."""
+    """Show the other mode, where there are credentials for it; else say what is missing."""
     credentials = snapshot[ui.place, 'credentials'].value
     if not credentials:
         return say(ui, now, 'Looking for a login…')
@@ -7269,7 +7517,7 @@ def close_help(ui, snapshot, frame, now):
 
 
 def scroll_by(rows=0, pages=0):
-    """The action that moves the list by so many rows and pages."""
+    """Return the action that moves the list by so many rows and pages; it stops at both ends."""
     def action(ui, snapshot, frame, now):
         scroll = ui.scroll + rows + pages * frame.room
         return ui._replace(scroll=max(0, min(scroll, frame.overflow)))
@@ -7277,7 +7525,9 @@ def scroll_by(rows=0, pages=0):
 
 
 def turn_to(step):
-    """The action that gives the keys to the next panel, or the one before."""
+    """Return the action that gives the keys to the next panel, or the one before, all in a
+    circle.
+    """
     def action(ui, snapshot, frame, now):
         count = len(panels_of(Scene(snapshot, ui, Moment(now), ui.place)))
         return ui._replace(panel=(ui.panel + step) % count, scroll=0, help=False)
@@ -7301,7 +7551,7 @@ ACTIONS = {name: key.action for key in KEYS for name in key.names}
 
 
 def press(ui, key, snapshot, frame, now):
-    """The Ui after a key, or after a signal, which comes as a key of its name."""
+    """Return the Ui after a key, or after a signal, which comes as a key of its name."""
     if key.startswith('SIG'):
         return ui._replace(exit_code=exit_code_of(key))
     action = ACTIONS.get(key)
@@ -7597,14 +7847,14 @@ DIRECTORY_SECONDS = 5           # one of several config directories is waited fo
 
 
 def drain(inbox, snapshot):
-    """The snapshot with all that waits in the inbox."""
+    """Return the Snapshot with all that waits in the inbox."""
     while not inbox.empty():            # nobody else takes from it
         snapshot = absorb(snapshot, inbox.get())
     return snapshot
 
 
 def with_mode(ui, snapshot):
-    """The Ui with its mode, once the credentials tell it."""
+    """Return the Ui with its mode, once the credentials tell it."""
     credentials = snapshot[ui.place, 'credentials'].value
     if ui.mode or not credentials:
         return ui
@@ -7614,7 +7864,8 @@ def with_mode(ui, snapshot):
 def run(screen, pollers, inbox, ui, clock=time.time):
     """Paint and listen until something ends it; return the exit code.
 
-    The pollers start after the first frame, which their imports would delay.
+    The pollers start after the first frame, which their imports would delay. A frame is made anew
+    when the Snapshot, the Ui or the size has changed, or when it no longer holds.
     """
     snapshot, seen, since, until = Snapshot(), None, 0, 0
     while ui.exit_code is None:
@@ -7637,7 +7888,9 @@ def run(screen, pollers, inbox, ui, clock=time.time):
 
 
 def serves(poller, mode, places):
-    """Whether a poller is wanted in a mode; of an account that several places have, one is."""
+    """Return whether a poller is wanted in a mode; of an account that several places have, one
+    is.
+    """
     if poller.is_of_account and poller.place not in places:
         return False
     return not poller.modes or mode in poller.modes
@@ -7662,7 +7915,10 @@ def ask_all(pollers, mode, places, at, max_age=None):
 
 
 def is_awaited(snapshot, ui):
-    """Whether somebody waits for a reply: the first, the rest of it, or one asked for."""
+    """Return whether somebody waits for a reply: the first, the rest of it, or one asked for.
+
+    Then the loop looks at the inbox more often.
+    """
     if not ui.mode:
         return True
     for place in ui.places or (ui.place,):
@@ -7674,10 +7930,10 @@ def is_awaited(snapshot, ui):
 
 
 def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SECONDS):
-    """(Snapshot, Ui) once every source of the mode has answered, for what is printed once.
+    """Return (Snapshot, Ui) once every source of the mode has answered, for what is printed once.
 
     Replies younger than `max_age` serve; by default those that a monitor would not renew yet.
-    `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait, and a
+    `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait; a config
     directory that does not answer at all does not hold up others for longer than a few.
     """
     snapshot, has_asked, began = Snapshot(), False, time.monotonic()
@@ -7711,7 +7967,9 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
 
 
 def is_answer_awaited(poller, snapshot, ui, places):
-    """Whether an output waits for a poller: what serves another mode first is only shown."""
+    """Return whether an output waits for a poller: what serves another mode first is only
+    shown.
+    """
     is_wanted = serves(poller, ui.mode, places) and poller.modes[:1] in ((), (ui.mode,))
     return is_wanted and not poller.is_settled(snapshot)
 
@@ -7751,7 +8009,10 @@ EXIT_CODES = '''exit codes:
 
 
 def interval_option(words):
-    """--interval in seconds. ArgumentTypeError for no number, too small or too large a one."""
+    """Return --interval in seconds.
+
+    ArgumentTypeError unless it is a number from INTERVAL_LEAST to a day.
+    """
     try:
         seconds = float(words)
     except ValueError:
@@ -7763,7 +8024,10 @@ def interval_option(words):
 
 
 def percent_option(words):
-    """--check's percent. ArgumentTypeError unless it is a number from 0 to 100."""
+    """Return the percent of --check.
+
+    ArgumentTypeError unless it is a number from 0 to 100.
+    """
     try:
         value = float(words)
     except ValueError:
@@ -7774,7 +8038,11 @@ def percent_option(words):
 
 
 def api_url_option(words):
-    """--api-url. ArgumentTypeError unless it is plain and https, or http on loopback."""
+    """Return the address of --api-url.
+
+    ArgumentTypeError unless it is https, or http on loopback, and has neither a login nor a
+    query. The message does not repeat the address, for it may hold a password.
+    """
     try:
         url = parse_url(words)
     except ValueError:
@@ -7787,7 +8055,7 @@ def api_url_option(words):
 
 
 def output(name, words):
-    """The arguments of an option that chooses what is printed."""
+    """Return the arguments of an option that chooses what is printed."""
     return {'action': 'store_const', 'dest': 'output', 'const': name, 'help': words}
 
 
@@ -7820,7 +8088,7 @@ CORE_OPTIONS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, which prints as all else is printed."""
+    """A parser of argparse which prints as all else is printed."""
 
     def _print_message(self, message, file=None):
         emit(message, file or sys.stderr)
@@ -7850,10 +8118,10 @@ def parse_arguments(argv):
 
 
 def emit(output, stream):
-    """Write text in the encoding of the stream, and what that lacks as question marks.
+    """Write text in the encoding of a stream; what the encoding lacks becomes question marks.
 
     A stream that is closed takes nothing, nor does a pipe whose reader has seen enough. OSError
-    where it cannot be written for another reason.
+    where it cannot be written for another reason, such as a full disk.
     """
     if not stream:
         return
@@ -7867,14 +8135,14 @@ def emit(output, stream):
 
 
 def wants_colour(choice):
-    """Whether to use colours."""
+    """Return whether to use colours; `choice` is that of --color."""
     if choice == 'auto':
         return not os.environ.get('NO_COLOR') and is_terminal(sys.stdout)
     return choice == 'always'
 
 
 def colour_depth(choice):
-    """How many colours printed text has: 256, 8 or 0."""
+    """Return how many colours printed text has, 256, 8 or 0, by --color and the environment."""
     if not wants_colour(choice):
         return 0
     if '256' in os.environ.get('TERM', '') or os.environ.get('COLORTERM'):
@@ -7889,7 +8157,7 @@ def warn(words):
 
 
 def verdict(snapshot, ui):
-    """The exit code; where there are no numbers, the reason goes to stderr."""
+    """Return the exit code of an output; where there are no numbers, say the reason on stderr."""
     places = accounts_of(snapshot, ui)
     if any(has_numbers(snapshot, place, ui.mode) for place in places):
         return 0
@@ -7911,13 +8179,16 @@ def tell_progress(snapshot):
 
 
 def show_live(setup, pollers, ui):
-    """Run the dashboard until it is ended."""
+    """Run the dashboard until it is ended; return the exit code."""
     with Screen(wants_colour(setup.options.color)) as screen:
         return run(screen, pollers, setup.inbox, ui)
 
 
 def show_once(setup, pollers, ui):
-    """Print one frame, as high as what there is."""
+    """Print one frame, as high as what there is; return the exit code.
+
+    Numbers younger than ONCE_MAX_AGE serve without a request.
+    """
     snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE, tell_progress)
     if any(has_numbers(snapshot, place, ui.mode) for place in accounts_of(snapshot, ui)):
         size = terminal_size(fallback=(80, 500))
@@ -7927,7 +8198,12 @@ def show_once(setup, pollers, ui):
 
 
 def show_document(write, setup, pollers, ui):
-    """Print what `write(snapshot, places, moment, mode)` makes of the snapshot."""
+    """Print what `write(snapshot, places, moment, mode)` makes of the Snapshot; return the exit
+    code.
+
+    The service is asked as often as a monitor would ask it, so a status bar may call this as
+    often as it likes.
+    """
     snapshot, ui = collect(pollers, setup.inbox, ui, None, tell_progress)
     places = accounts_of(snapshot, ui)
     emit(write(snapshot, places, Moment(time.time()), ui.mode), sys.stdout)
@@ -7936,7 +8212,9 @@ def show_document(write, setup, pollers, ui):
 
 
 def projected_limits(usage, snapshot, place):
-    """The Limits of a Usage with what they will come to, where that is known, as their use."""
+    """Return the Limits of a Usage with what they will come to, where that is known, as their
+    use.
+    """
     limits = []
     for limit in usage.limits:
         for part in LIMIT_PARTS:
@@ -7948,7 +8226,10 @@ def projected_limits(usage, snapshot, place):
 
 
 def show_check(setup, pollers, ui):
-    """Tell by the exit code whether a limit is used to --check's percent or more."""
+    """Tell by the exit code whether a limit is used to the percent of --check or more.
+
+    Of several accounts the worst counts.
+    """
     snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
     places = accounts_of(snapshot, ui)
     codes = [check_account(setup.options, snapshot, place, ui.mode) for place in places]
@@ -7957,7 +8238,10 @@ def show_check(setup, pollers, ui):
 
 
 def check_account(options, snapshot, place, mode):
-    """The exit code of --check for one account, after saying what there is to say of it."""
+    """Return the exit code of --check for one account, after saying what there is to say of it.
+
+    The limits that are over go to stdout, the reason why one is not known goes to stderr.
+    """
     moment = Moment(time.time())
     usage, known = MODES[mode].limits(snapshot, place), MODES[mode].known(snapshot, place)
     if options.projected:
@@ -7977,8 +8261,11 @@ def check_account(options, snapshot, place, mode):
 
 
 def show_best(setup, pollers, ui):
-    """Print the config directory whose limits have the most room: the lowest high end of where
-    they land, or of their use. The exit code is 1 where none is known."""
+    """Print the config directory whose limits have the most room; return the exit code.
+
+    It is the one whose highest limit lands lowest, or is used least where no landing is known.
+    The code is 1 where no account is known.
+    """
     snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
     rooms = []
     for place in accounts_of(snapshot, ui):
@@ -7994,7 +8281,10 @@ def show_best(setup, pollers, ui):
 
 
 def show_doctor(setup, pollers, ui):
-    """Tell what was found, after the service was asked for usage."""
+    """Print all that is found, after the service was asked for usage; return the exit code.
+
+    The code is 0 if one of the modes can work.
+    """
     snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), 0)
     findings = list(doctor_findings(setup, snapshot, Moment(time.time())))
     lines = as_findings(findings)
@@ -8018,14 +8308,16 @@ OUTPUTS = {
 
 
 def config_folders(options):
-    """The config directories that are named, each once; none where there is just the usual one."""
+    """Return the config directories that are named, each once; none where there is just the
+    usual one.
+    """
     words = os.environ.get('CLAUDE_USAGE_CONFIG_DIRS', '').split(os.pathsep)
     named = options.config_dir or [word for word in words if word]
     return list(dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named))
 
 
 def show(options):
-    """Make what an output needs, and show it; return the exit code."""
+    """Make what an output needs, and run it; return the exit code."""
     env, places = os.environ, config_folders(options)
     mode = '' if options.mode == 'auto' else options.mode
     is_plain = options.ascii or not unicode_terminal()
@@ -8062,7 +8354,10 @@ def show(options):
 
 
 def main(argv=None):
-    """Run the program; return its exit code."""
+    """Run the program with these arguments; return its exit code.
+
+    An output that asks nobody, such as the status line, needs no pollers and no store of its own.
+    """
     try:
         options = parse_arguments(argv)
         if options.output in COMMANDS:
@@ -8073,8 +8368,10 @@ def main(argv=None):
 
 
 def start():
-    """Run the program and end the process: at once, and not by Python's own way, which would tear
-    down what the threads that still wait are using."""
+    """Run the program and end the process at once.
+
+    Python's own way to end would tear down what the threads that still wait are using.
+    """
     try:
         code = main()
     except SystemExit as end:           # argparse's

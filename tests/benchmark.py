@@ -5,6 +5,7 @@
 Times of a start are ratios to a bare interpreter of the same run, for these machines are noisy;
 every figure is the median of several.
 """
+import argparse
 import contextlib
 import fcntl
 import json
@@ -67,7 +68,7 @@ def command(server):
     return [sys.executable, PROGRAM, '--api-url', server.url]
 
 
-def seconds_until(text, argv, home):
+def seconds_until(text, argv, home, more=()):
     """Seconds from a program's start on a terminal to a text in what it sends there.
 
     Forked straight from here: tests/terminal.py would add its own start to both sides.
@@ -75,7 +76,7 @@ def seconds_until(text, argv, home):
     started = time.perf_counter()
     pid, master = pty.fork()
     if pid == 0:
-        os.execve(argv[0], argv, dict(environment(home), TERM='xterm-256color'))
+        os.execve(argv[0], argv, dict(environment(home), TERM='xterm-256color', **dict(more)))
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
     seen = b''
     while text.encode() not in seen:
@@ -87,19 +88,56 @@ def seconds_until(text, argv, home):
     return took
 
 
+# What a monitor is started with: the file alone, or from Python's cache as it is installed.
+INSTALLED = 'import sys; from claude_usage import start; start()'
+# A Keychain that takes 5 s, and a config directory that does not answer.
+SLOW = {
+    'a Keychain that takes 5 s': """
+import time, claude_usage as c
+def keychain(env):
+    time.sleep(5)
+    return c.login_in_file(env)
+c.LOGIN_PLACES[:0] = [keychain]
+c.start()""",
+    'a directory that does not answer': """
+import os, time, claude_usage as c
+real = os.stat
+def stat(path, *args, **more):
+    if '.claude' in str(path):
+        time.sleep(600)
+    return real(path, *args, **more)
+os.stat = stat
+c.start()""",
+}
+
+
 def start():
     """The first frame against a bare interpreter, and the first numbers."""
     bare_argv = [sys.executable, '-c', BARE + '; print("ready", flush=True); input()']
-    bare, frame, numbers = [], [], []
-    with logged_in_home() as home, serving() as server:
-        for _ in range(TIMES):
-            bare.append(seconds_until('ready', bare_argv, home))
-            frame.append(seconds_until('Claude Code Usage', command(server), home))
-            numbers.append(seconds_until('11%', command(server), home))
-    bare, frame, numbers = map(statistics.median, (bare, frame, numbers))
-    print('bare interpreter %.0f ms, first frame %.0f ms' % (bare * 1000, frame * 1000))
-    tell('first frame / bare interpreter', frame / bare, 'x', 2.2)
-    tell('first numbers from loopback', numbers * 1000, 'ms', 400)
+    times = {}
+
+    def take(name, *args):
+        times.setdefault(name, []).append(seconds_until(*args))
+    with logged_in_home() as home, serving() as server, tempfile.TemporaryDirectory() as cache:
+        more = {'PYTHONPYCACHEPREFIX': cache, 'PYTHONPATH': os.path.dirname(PROGRAM)}
+        options = ['--api-url', server.url]
+        for turn in range(TIMES + 1):       # the first writes the byte code
+            take('bare', 'ready', bare_argv, home)
+            take('frame', 'Looking for a login', command(server), home)
+            take('installed', 'Looking for a login',
+                 [sys.executable, '-c', INSTALLED] + options, home, more)
+            take('numbers', '11%', command(server), home)
+            for name, code in SLOW.items():
+                take(name, 'Looking for a login', [sys.executable, '-c', code] + options, home,
+                     more)
+    median = {name: statistics.median(taken[1:]) for name, taken in times.items()}
+    print('bare interpreter %.0f ms, first frame %.0f ms, installed %.0f ms' % tuple(
+        1000 * median[name] for name in ('bare', 'frame', 'installed')))
+    tell('first frame of the plain file / bare', median['frame'] / median['bare'], 'x', 3.8)
+    tell('the same for the installed command', median['installed'] / median['bare'], 'x', 1.4)
+    for name in SLOW:
+        tell('with ' + name + ' / without', median[name] / median['installed'], 'x', 1.15)
+    tell('first numbers from loopback', median['numbers'] * 1000, 'ms', 400)
 
 
 def proc(pid, name):
@@ -131,19 +169,32 @@ def field(pid, name, wanted):
 
 def idle(seconds=30):
     """CPU, bytes and wake-ups over idle seconds, which hold one poll; and peak memory."""
-    with logged_in_home() as home, serving() as server, \
-            Terminal(command(server), env={'HOME': home}) as terminal:
-        terminal.wait_for('11%')
-        pid = terminal.pid
-        time.sleep(2)
-        cpu, woken, sent = cpu_seconds(pid), wakeups(pid), terminal.bytes_received
-        began = time.perf_counter()
-        time.sleep(seconds)
-        took = time.perf_counter() - began
-        tell('idle CPU', (cpu_seconds(pid) - cpu) / took * 1000, 'ms/s', 1)
-        tell('idle bytes', (terminal.bytes_received - sent) / took, 'bytes/s', 2)
-        tell('idle wake-ups', (wakeups(pid) - woken) / took, '1/s', 6)
-        tell('peak memory', field(pid, 'status', 'VmHWM') / 1024, 'MiB', 30)
+    for name in ('plain file', 'installed'):
+        with logged_in_home() as home, serving() as server:
+            argv, env = command(server), {'HOME': home}
+            if name == 'installed':
+                argv[1:2] = ['-c', INSTALLED]
+                env['PYTHONPATH'] = os.path.dirname(PROGRAM)
+            with Terminal(argv, env=env) as terminal:
+                terminal.wait_for('11%')
+                if name == 'installed':
+                    measure_idle(terminal, seconds)
+                bound = 44 if name == 'plain file' else 30
+                tell('peak memory, ' + name, field(terminal.pid, 'status', 'VmHWM') / 1024,
+                     'MiB', bound)
+
+
+def measure_idle(terminal, seconds):
+    """What a monitor costs that shows numbers which do not move."""
+    pid = terminal.pid
+    time.sleep(5)                           # its pictures come within that time
+    cpu, woken, sent = cpu_seconds(pid), wakeups(pid), terminal.bytes_received
+    began = time.perf_counter()
+    time.sleep(seconds)
+    took = time.perf_counter() - began
+    tell('idle CPU', (cpu_seconds(pid) - cpu) / took * 1000, 'ms/s', 0.8)
+    tell('idle bytes', (terminal.bytes_received - sent) / took, 'bytes/s', 1)
+    tell('idle wake-ups', (wakeups(pid) - woken) / took, '1/s', 5.3)
 
 
 def reaction():
@@ -201,45 +252,53 @@ def rows_of(table):
                 count - 1, table, columns, values.replace(':at', at)))
 
 
+def setup_for(inbox, env, store, **options):
+    """What a poller is made of."""
+    sys.path.insert(0, os.path.dirname(PROGRAM))
+    from claude_usage import Logins, Setup
+    options = argparse.Namespace(**options)
+    return Setup(options, env, inbox, time.time, store, Logins(env), '')
+
+
 def pace_maker():
     """A look at 60 days of Pace Maker's rows while it has them open, and one at nothing new."""
-    sys.path.insert(0, os.path.dirname(PROGRAM))
-    from claude_usage import PacePoller
+    inbox = queue.Queue()
+    setup = setup_for(inbox, {}, None)
+    import claude_usage
     with tempfile.TemporaryDirectory(prefix='claude-usage-') as folder:
         pace = Pace(os.path.join(folder, 'pace'))
         agents = [name for name in SIXTY_DAYS if name.startswith('agent')]
         pace.closed('session_registry.db', ''.join(map(rows_of, agents)))
-        for age in range(0, 100000, 10):
-            pace.log(time.time() - age, 'ERROR' if age % 100 else 'INFO')
         with pace.writer() as writer:
             writer.ask('run', 'BEGIN;%s COMMIT' % ''.join(
                 map(rows_of, sorted(set(SIXTY_DAYS) - set(agents)))))
-            poller = PacePoller(queue.Queue(), time.time, pace.folder)
+            claude_usage.PACE_FOLDER = pace.folder
+            poller = claude_usage.PacePoller(setup)
             poller.once()
-            reading = poller.inbox.get()
-            agents = reading.value.agents
-            assert len(agents) == 200 and len(agents[0].tools) == 3 and reading.value.blockages
-            looks, idle, now = [], [], time.time()
+            known = inbox.get().known
+            assert len(known.value.agents) == 200 and known.value.blockages, known
+            looks, still, now = [], [], time.time()
             for name in os.listdir(pace.folder):
                 os.utime(pace.path(name), (now - DAY, now - DAY))
             for number in range(3 * TIMES):
                 os.utime(pace.path('config.json'), (now - HOUR - number, now - HOUR - number))
-                for times in (looks, idle):
+                for times in (looks, still):
                     began = time.perf_counter()
                     poller.once()
                     times.append(time.perf_counter() - began)
     tell('one look at all of Pace Maker', statistics.median(looks) * 1000, 'ms', 10)
-    tell('one look where nothing changed', statistics.median(idle) * 1000, 'ms', 0.2)
+    tell('one look where nothing changed', statistics.median(still) * 1000, 'ms', 0.2)
 
 
 CHILD = '''
-import os, queue, sys, time
+import argparse, os, queue, sys, tempfile, time
 sys.path.insert(0, sys.argv[1])
-import tempfile
-from claude_usage import ConsolePoller, Store, parse_time
+from claude_usage import ConsolePoller, Logins, Setup, Store, parse_time
 now = parse_time('2025-11-30T12:00:00Z')
-poller = ConsolePoller(queue.Queue(), lambda: now, sys.argv[2], os.environ,
-                       Store(tempfile.mkdtemp()), sys.argv[3])
+options = argparse.Namespace(interval=None, user=sys.argv[3], api_url=sys.argv[2], budget=None,
+                             budget_org=None)
+poller = ConsolePoller(Setup(options, os.environ, queue.Queue(), lambda: now,
+                             Store(tempfile.mkdtemp()), Logins(os.environ), ''))
 for line in sys.stdin:
     wall, cpu = time.perf_counter(), time.process_time()
     poller.once()
@@ -359,7 +418,7 @@ class Monitors:
     """Some monitors of one user; `with` reads what they send, and ends them."""
 
     def __init__(self, urls, home):
-        self.home, self.ended = home, threading.Event()
+        self.home, self.ended, self.gone = home, threading.Event(), []
         self.changed = threading.Condition()
         self.all = [Monitor(url, home) for url in urls]
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -371,7 +430,7 @@ class Monitors:
     def __exit__(self, *_):
         self.ended.set()
         self.reader.join()
-        for monitor in self.all:
+        for monitor in self.all + self.gone:
             monitor.kill()
 
     def read(self):
@@ -389,10 +448,12 @@ class Monitors:
             assert self.changed.wait_for(
                 lambda: all(text in monitor.seen for monitor in self.all), seconds), text
 
-    def kill(self, index):
-        """Kill one; it is no longer among them."""
+    def end(self, index, number):
+        """Send one a signal; it is no longer among those that are read."""
         with self.changed:
-            self.all.pop(index).kill()
+            monitor = self.all.pop(index)
+            os.kill(monitor.pid, number)
+            self.gone.append(monitor)
 
     def restart(self, url):
         """Kill the one that has run for longest, and start another."""
@@ -424,9 +485,9 @@ def wait_until(true, seconds):
         time.sleep(0.01)
 
 
-def bereaved():
-    """Seconds from the holder's death in the middle of its request to the next request, and to
-    the numbers of all others. Each has a server of its own, so that the holder is known."""
+def bereaved(number):
+    """Seconds from a signal to the holder, in the middle of its request, to the next request,
+    and to the numbers of all others. Each has a server of its own, so that it is known."""
     with logged_in_home() as home, contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serving()) for _ in range(5)]
         for server in servers:
@@ -440,12 +501,12 @@ def bereaved():
             holder, = asked()
             for server in servers:
                 server.answer(USAGE, Reply(body=captures.USAGE_2026))
-            monitors.kill(servers.index(holder))
-            killed = time.monotonic()
+            monitors.end(servers.index(holder), number)
+            ended = time.monotonic()
             wait_until(lambda: len(asked()) > 1, 60)
-            waited = time.monotonic() - killed
+            waited = time.monotonic() - ended
             monitors.wait_for(b'11%', 60)
-            return waited, time.monotonic() - killed
+            return waited, time.monotonic() - ended
 
 
 def blocked(seconds):
@@ -473,9 +534,11 @@ def sharing():
     one = requests_of(1, 60)
     print('one monitor for 60 s: %d requests for usage' % one)
     tell('requests of 20 monitors for 60 s', requests_of(20, 60), '', one + 1)
-    waited, told = bereaved()
-    tell('next request after the holder was killed', waited, 's', 20)
-    tell('numbers of all others after that', told, 's', 20)
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        waited, told = bereaved(number)
+        name = signal.Signals(number).name
+        tell('next request after the holder got ' + name, waited, 's', 20)
+        tell('numbers of all others after that', told, 's', 22)
     tell('requests of 5, restarted too, blocked for 120 s', blocked(120), '', 0)
 
 
@@ -491,9 +554,10 @@ def settle(store, tick, at):
     """Store a reply as a poller does."""
     from claude_usage import Attempt, account_key, fingerprint, parse_identity, parse_usage
     document = eight_limits(tick)
-    store.settle(account_key(parse_identity(captures.CLAUDE_JSON), {}),
-                 Attempt('usage', fingerprint(captures.TOKEN), at, 'ok'), at,
-                 json.dumps(document), parse_usage(document).limits, at)
+    account = account_key(parse_identity(captures.CLAUDE_JSON), {})
+    attempt = Attempt(account, 'usage', fingerprint(captures.TOKEN), at, at, 'ok')
+    store.add([attempt], {(account, 'usage'): (at, json.dumps(document))},
+              (account, parse_usage(document, at).limits), at)
 
 
 # The samples of the first day, once more for each of the days that follow.
@@ -525,7 +589,7 @@ def full_store(folder):
 def forget_usage(shared):
     """Take the last reply and all attempts out, so that a request must be made and stored."""
     with contextlib.closing(sqlite3.connect(shared.path)) as db, db:
-        db.execute("DELETE FROM replies WHERE source = 'usage'")
+        db.execute("DELETE FROM replies WHERE part = 'usage'")
         db.execute("DELETE FROM attempts WHERE source = 'usage'")
 
 
@@ -552,8 +616,8 @@ def store():
 
 
 SESSION = {'hook_event_name': 'Status', 'session_id': 'abc', 'cwd': '/home/user/project',
-           'model': {'id': 'claude-opus-4-5', 'display_name': 'Opus'}, 'version': '2.1.90',
-           'workspace': {'current_dir': '/home/user/project'}, 'cost': {'total_cost_usd': 1.2}}
+           'model': {'id': 'claude-opus-4-5', 'display_name': 'Opus'}, 'version': '2.1.331',
+           'workspace': {'current_dir': '/home/user/project'}}
 
 
 def statusline():
@@ -561,20 +625,23 @@ def statusline():
     started = {
         'bare': [sys.executable, '-c', 'import json, sqlite3'],
         'installed': [sys.executable, '-c',
-                      'import sys; from claude_usage import start; start()', '--statusline'],
+                      INSTALLED, '--statusline'],
         'script': [sys.executable, PROGRAM, '--statusline']}
     times = {name: [] for name in started}
     with logged_in_home() as home, tempfile.TemporaryDirectory() as cache:
-        # What it holds after a year.
+        # What it holds after a year, with the last reply that Claude Code itself got.
+        cached = {'fetchedAtMs': time.time() * 1000 - 9e5, 'utilization': captures.USAGE_2026,
+                  'accountUuid': captures.CLAUDE_JSON['oauthAccount']['accountUuid']}
         with open(os.path.join(home, '.claude.json'), 'w') as file:
             json.dump(dict(projects={'/w/%d' % n: {'history': ['x' * 999]} for n in range(3000)},
-                           **captures.CLAUDE_JSON), file, indent=2)
+                           cachedUsageUtilization=cached, **captures.CLAUDE_JSON), file, indent=2)
         env = environment(home, PYTHONPYCACHEPREFIX=cache, PYTHONPATH=os.path.dirname(PROGRAM))
         resets_at = int(time.time()) + 3 * HOUR
         for number in range(4 * TIMES + 1):     # the first writes the byte code
             rates = {name: {'used_percentage': number, 'resets_at': resets_at}
                      for name in ('five_hour', 'seven_day')}
-            told = json.dumps(dict(SESSION, rate_limits=rates)).encode()
+            told = json.dumps(dict(SESSION, rate_limits=rates, cost={
+                'total_api_duration_ms': number})).encode()
             for name, argv in started.items():
                 began = time.perf_counter()
                 done = subprocess.run(argv, input=told, stdout=subprocess.PIPE, env=env)
@@ -586,44 +653,15 @@ def statusline():
     tell('--statusline / bare interpreter', installed / bare, 'x', 2.5)
 
 
-def growth():
-    """Work on four times as many rows: 4 x if in proportion, 16 x if by their square."""
+def outlook():
+    """How honest the outlook is, on invented people, and how long it takes."""
     sys.path.insert(0, os.path.dirname(PROGRAM))
-    from claude_usage import read_log_errors, top
-
-    def read_log(count):
-        with tempfile.NamedTemporaryFile() as file:
-            file.writelines(time.strftime('[%Y-%m-%d %H:%M:%S] [ERROR] x\n', time.localtime(
-                time.time() - age)).encode() for age in range(count))
-            file.flush()
-            yield
-            read_log_errors(file.name, {})
-            yield
-
-    def sum_up(count):
-        rows = [('user%d' % number, 'USD', number) for number in range(count)]
-        yield
-        top(rows)
-        yield
-
-    for what, work in (('a log of four times the errors', read_log),
-                       ('the top of four times the users', sum_up)):
-        taken = []
-        for count in (10000, 40000):
-            times = []
-            for _ in range(5):
-                steps = work(count)
-                next(steps)
-                began = time.perf_counter()
-                next(steps)
-                times.append(time.perf_counter() - began)
-                steps.close()
-            taken.append(min(times))
-        tell(what, taken[1] / taken[0], 'x', 8)
+    import bench_outlook
+    bench_outlook.main()
 
 
 BENCHMARKS = {'start': start, 'reaction': reaction, 'idle': idle, 'pace_maker': pace_maker,
-              'growth': growth, 'console': console, 'statusline': statusline, 'store': store,
+              'console': console, 'statusline': statusline, 'store': store, 'outlook': outlook,
               'sharing': sharing}
 
 if __name__ == '__main__':

@@ -48,7 +48,7 @@ def stored(home, age, document=captures.USAGE_2026):
     at = time.time() - age
     for source, body in (('usage', document), ('profile', captures.PROFILE)):
         attempt = Attempt(ACCOUNT, source, fingerprint(TOKEN), at, ended=at, code='ok')
-        store_in(home).add([attempt], {(ACCOUNT, source): (at, json.dumps(body))}, None, at)
+        store_in(home).add([attempt], {(ACCOUNT, source): (at, json.dumps(body))}, (ACCOUNT, ()), at)
 
 
 @pytest.fixture
@@ -556,7 +556,6 @@ def test_the_doctor_on_files(find, home):
     (home / '.claude' / '.credentials.json').write_text('{"claudeAiOauth": {"acc": "%s' % TOKEN)
     (home / '.claude.json').write_text('{')
     (home / '.claude-usage').symlink_to(home)
-    Pace(home / '.claude-pace-maker').write('usage.db', 'x' * 9000)
     assert has_lines(
         find(SSL_CERT_FILE='/nonexistent/ca.pem', REQUESTS_CA_BUNDLE=__file__,
              CLAUDE_CODE_OAUTH_TOKEN=TOKEN),
@@ -566,8 +565,7 @@ def test_the_doctor_on_files(find, home):
         r'✗ SSL_CERT_FILE: /nonexistent/ca.pem cannot be read\. Correct or unset it\.',
         r'✓ REQUESTS_CA_BUNDLE: .*test_outputs\.py\.',
         r'✗ Store: Not shared with other monitors: .*link.* \(~/.claude-usage\)\. Mend or delete '
-        r'it, or set CLAUDE_USAGE_DIR .*\.',
-        r'✗ Pace Maker: (?!not installed)\S.*')
+        r'it, or set CLAUDE_USAGE_DIR .*\.')
     assert has_lines(
         find(CLAUDE_CONFIG_DIR=str(home / 'other')),
         r'✗ ~/other/.credentials.json: No Claude Code login found\. Run `claude` .*',
@@ -637,11 +635,14 @@ def test_the_doctor_names_a_clock_that_is_wrong(ask, service, hours):
     assert re.search('clock', ask('--doctor').out, re.IGNORECASE)
 
 
-def test_the_doctor_asks_the_console_too(ask, service):
+def test_the_doctor_asks_the_console_too(ask, service, home):
+    """Whatever it answers; and looks at Pace Maker, whatever is in its files."""
     AdminApi(service, Organization()).organization.name = HOSTILE
+    Pace(home / '.claude-pace-maker').write('usage.db', 'x' * 9000)
     done = ask('--doctor', env={'ANTHROPIC_ADMIN_API_KEY': KEY})
     assert has_lines(done.out.splitlines(), r'✓ ANTHROPIC_ADMIN_API_KEY: set\.',
-                     r'✓ Console mode: \S.* answered in \d+\.\d\d s\.')
+                     r'✓ Console mode: \S.* answered in \d+\.\d\d s\.',
+                     r'✗ Pace Maker: (?!not installed)\S.*')
     assert done.code == 0 and not set('\x1b\x07\u202e') & set(done.out)
 
 

@@ -87,7 +87,7 @@ def test_a_holder_that_is_lost_in_its_request(monitor, child, service, number):
             once = child('--once', argv=impatient)
             holder.signal(number)
             first, second = service.wait_for(2, USAGE)
-            assert second.at - first.at > 1.5, 'not before the claim was lost'
+            assert second.at - first.at > 1.2, 'not before the claim was lost'
             other.shows('78%', gone=('⚠',))
             done = ended(once)
             assert done.code == 0 and '78%' in done.out
@@ -187,7 +187,7 @@ def test_a_console_that_ends_in_its_request(child, service, number, seconds):
     done = ended(child('--mode', 'console', '--once', env=env, argv=argv))
     assert done.code == 0 and 'Acme Corporation' in done.out
     first, second = service.wait_for(2, '/v1/organizations/me')
-    assert number == signal.SIGINT or second.at - first.at > 1.5, 'not before it was lost'
+    assert number == signal.SIGINT or second.at - first.at > 1.2, 'not before it was lost'
 
 
 # --- Bad luck ---
