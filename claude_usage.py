@@ -5788,6 +5788,8 @@ WHOLE_REPLY = ("SELECT ifnull(timestamp, 0) + 0.0 AS at, CAST(ifnull(raw_respons
 # Of one second the last; to order by both would not use the index.
 SNAPSHOTS = ('SELECT * FROM usage_snapshots WHERE timestamp = '
              '(SELECT max(timestamp) FROM usage_snapshots) ORDER BY rowid DESC LIMIT 1')
+PAST = ('SELECT timestamp AS at, five_hour_util, five_hour_resets_at, seven_day_util, '
+        'seven_day_resets_at FROM usage_snapshots WHERE timestamp <= :now ORDER BY timestamp')
 BACKOFF = 'SELECT backoff_until + 0.0 AS until FROM backoff_state WHERE backoff_until < 4e9'
 DECISION = (
     'SELECT timestamp AS at, CASE WHEN should_throttle '
@@ -6870,7 +6872,33 @@ def demo_pace_maker(now):
     yield Reading('', 'pace_maker', Known(pace, 0.0, None, PLANNED))
 
 
+def read_past(connection, now):
+    """The rows of all polls of Pace Maker, kept for 60 days; None without such a table."""
+    return rows_in(connection, PAST, now=now)
+
+
+def pace_past(now):
+    """Yield (id, seconds, samples) of both windows, as far back as Pace Maker knows them.
+
+    A sample is (at, percent, resets_at); odd ones are left out. None where it is not installed, or
+    its database cannot be read now.
+    """
+    rows, _ = tried(read_only, 'usage.db', read_past, now)
+    for window in PACE_WINDOWS:
+        samples, ends = [], {}
+        for row in rows or ():
+            words = row[window.id + '_resets_at']
+            if words not in ends:           # many rows tell of one window
+                ends[words], _ = tried(time_in, words, 'resets_at')
+            used = row[window.id + '_util']
+            if ends[words] and is_number(used) and is_number(row['at']):
+                samples.append((row['at'], used, ends[words]))
+        if samples:
+            yield window.id, window.seconds, samples
+
+
 POLLERS.append(PacePoller)
+PASTS.append(pace_past)
 FEEDS.append(Feed(lambda env: pace_stamps(('usage.db',)), read_pace_reply))
 PANELS += [
     Panel(5, ('code',), 'Claude Code Usage', pace_rows),

@@ -170,11 +170,14 @@ def field(pid, name, wanted):
 def idle(seconds=30):
     """CPU, bytes and wake-ups over idle seconds, which hold one poll; and peak memory."""
     for name in ('plain file', 'installed'):
-        with logged_in_home() as home, serving() as server:
+        with logged_in_home() as home, serving() as server, tempfile.TemporaryDirectory() as cache:
             argv, env = command(server), {'HOME': home}
             if name == 'installed':
                 argv[1:2] = ['-c', INSTALLED]
-                env['PYTHONPATH'] = os.path.dirname(PROGRAM)
+                env.update(PYTHONPATH=os.path.dirname(PROGRAM), PYTHONPYCACHEPREFIX=cache)
+                subprocess.run([sys.executable, '-c', 'import claude_usage'],
+                               env=environment(home, **{key: env[key] for key in (
+                                   'PYTHONPATH', 'PYTHONPYCACHEPREFIX')}))
             with Terminal(argv, env=env) as terminal:
                 terminal.wait_for('11%')
                 if name == 'installed':

@@ -24,6 +24,7 @@ PROGRAM = TESTS.parent / 'claude_usage.py'
 USAGE, PROFILE = '/api/oauth/usage', '/api/oauth/profile'
 KEPT = ('PATH', 'TMPDIR', 'LD_LIBRARY_PATH', 'CI')
 SLOW_FIXTURES = {'run', 'begin', 'monitor'}
+SLOW_MODULES = {'test_live', 'test_sharing', 'test_terminal'}
 
 # No login, key, proxy or preference of the person who runs the tests may reach them.
 for _name in list(os.environ):
@@ -54,7 +55,8 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Mark the tests that start the program."""
     for item in items:
-        if SLOW_FIXTURES.intersection(getattr(item, 'fixturenames', ())):
+        fixtures = getattr(item, 'fixturenames', ())
+        if item.module.__name__ in SLOW_MODULES or SLOW_FIXTURES.intersection(fixtures):
             item.add_marker('slow')
 
 
@@ -116,7 +118,9 @@ def begin(home):
     yield start
     for child in children:
         child.kill()
-        child.communicate()
+        child.wait()
+        for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
+            pipe.close()
 
 
 def ended(child, input=None, timeout=60):

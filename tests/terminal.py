@@ -39,7 +39,8 @@ def command(first='', **constants):
         first, changes)]
 
 
-EAGER = command(WATCH_SECONDS=0.2, STORE_LOOK=0.1)
+QUICK = dict(WATCH_SECONDS=0.2, STORE_LOOK=0.1)
+EAGER = command(**QUICK)
 """The program, quick to see that a file has changed or another monitor has a reply."""
 
 
@@ -179,6 +180,25 @@ class Terminal:
             raise AssertionError('waited for %r, program %s (%s)\n%s' % (
                 wanted, self.state, self._code, self._picture()))
         return value
+
+    def is_silent(self, seconds):
+        """Tell whether the program, which runs on, writes nothing for so many seconds."""
+        before = self.bytes_received
+        try:
+            self.wait_for(lambda _: self.bytes_received != before, seconds)
+        except AssertionError:
+            return self.state != 'ended'
+        return False
+
+    def settle(self):
+        """Wait until the program has nothing more to write."""
+        assert any(self.is_silent(0.3) for _ in range(99))
+
+    def quit(self):
+        """End the program by its key; the terminal has to be as it was."""
+        self.send('q')
+        assert self.exit_code() == 0
+        assert self.is_given_back()
 
     def shows(self, *texts, gone=(), timeout=30):
         """Wait until all the texts are on the screen, and none of those `gone` is."""

@@ -29,28 +29,6 @@ def resetting_in(seconds, document):
     return json.loads(re.sub(r'\d{4}-\d\d-\d\dT[^"]*', at, json.dumps(document)))
 
 
-def is_silent(terminal, seconds):
-    """Whether the program writes nothing for so many seconds."""
-    before = terminal.bytes_received
-    try:
-        terminal.wait_for(lambda terminal: terminal.bytes_received != before, seconds)
-    except AssertionError:
-        return terminal.state != 'ended'
-    return False
-
-
-def settle(terminal):
-    """Wait until the program has nothing more to write."""
-    assert any(is_silent(terminal, 0.3) for _ in range(99))
-
-
-def quit_by_key(terminal):
-    """End the program."""
-    terminal.send('q')
-    assert terminal.exit_code() == 0
-    assert terminal.is_given_back()
-
-
 # --- The first frame ---
 
 def test_the_first_frame_does_not_wait_for_the_network(monitor, service):
@@ -62,7 +40,7 @@ def test_the_first_frame_does_not_wait_for_the_network(monitor, service):
         service.wait_for(1, USAGE)
         terminal.send('r')
         terminal.wait_for('Already asking.')
-        quit_by_key(terminal)
+        terminal.quit()
 
 
 LOOKING = ('┌ Claude Usage · ', 'Looking for a login…', '? help')
@@ -90,7 +68,7 @@ def test_the_first_frame_does_not_wait_for_a_dead_config_directory(monitor, serv
         terminal.shows('┌ Help ', gone=LOOKING[:1])
         terminal.send('?m')
         terminal.shows(*LOOKING[:2])
-        quit_by_key(terminal)
+        terminal.quit()
     assert service.requests == []
 
 
@@ -126,19 +104,7 @@ def test_the_first_frame_does_not_wait_for_the_keychain(monitor, service, home, 
         assert service.requests == []
         gate.write((answer + '\n').encode() * 50)
         terminal.shows(*shown, gone=LOOKING[:2])
-        quit_by_key(terminal)
-
-
-@pytest.mark.parametrize('name, text', [
-    ('.claude/.credentials.json', '{"claudeAiOauth": {"acc'), ('.claude.json', '{"oauthAcc')])
-def test_files_that_are_half_written(monitor, home, name, text):
-    path = home / name
-    whole = path.read_text()
-    path.write_text(text)
-    with monitor() as terminal:
-        terminal.wait_for('Failed to load credentials: not JSON.' if 'cred' in name else '78%')
-        path.write_text(whole)
-        terminal.shows('78%', 'jane@example.com', gone=('Failed',))
+        terminal.quit()
 
 
 # --- Replies ---
@@ -176,7 +142,7 @@ def test_the_file_alone(monitor, service, tmp_path):
     service.answer(USAGE, Reply(body=captures.USAGE_2025))
     with monitor(size=(47, 20), argv=[sys.executable, PROGRAM.name], cwd=tmp_path) as terminal:
         terminal.shows('5-Hour Usage:', '78%', '⏰ Reset due')
-        quit_by_key(terminal)
+        terminal.quit()
 
 
 FAILURES = {
@@ -206,7 +172,7 @@ def test_a_failure_keeps_the_numbers_and_recovers(monitor, home, service, name):
             log_in(home, accessToken='new')
         else:
             terminal.send('r')
-        terminal.shows('12%', gone=('ago)', '⚠'))
+        terminal.shows('12%', gone=(sentence, 'ago)', '⚠'))
 
 
 def test_a_failure_from_the_start(monitor, service):
@@ -214,7 +180,7 @@ def test_a_failure_from_the_start(monitor, service):
     with monitor() as terminal:
         terminal.shows('jane@example.com', 'Updated: never',
                        '⚠ No connection: connection refused. Next try ')
-        quit_by_key(terminal)
+        terminal.quit()
 
 
 def test_numbers_come_back_when_claude_has_refreshed_the_token(monitor, home, service):
@@ -248,7 +214,7 @@ def test_keys(monitor, service):
     with monitor(size=(60, 10)) as terminal:
         terminal.shows('Window 01:')
         down = terminal.wait_for(lambda t: re.search(r'↓ (\d+) more', t.text()))
-        settle(terminal)
+        terminal.settle()
         before = terminal.text()
         for keys in ('\x1b[24~', '\x00', 'xyzé', '\x1b[200~', '\r\n', '\x04'):
             terminal.send(keys)
@@ -316,7 +282,7 @@ def test_suspended_and_resumed(monitor):
     with monitor() as terminal:
         terminal.shows('78%', 'Example Corp')
         for _ in range(2):
-            settle(terminal)            # while curses writes, it drops a Ctrl+Z
+            terminal.settle()            # while curses writes, it drops a Ctrl+Z
             terminal.send('\x1a')
             terminal.wait_for(lambda t: t.state == 'stopped')
             assert terminal.is_given_back()
@@ -326,7 +292,7 @@ def test_suspended_and_resumed(monitor):
             terminal.wait_for('┌ Help ')
             terminal.send('?')
             terminal.wait_for('78%')
-        quit_by_key(terminal)
+        terminal.quit()
 
 
 # --- Sizes, and kinds of terminals ---
@@ -336,9 +302,10 @@ def picture(terminal, service, **ui):
     shown = terminal.wait_for(lambda t: re.search('Updated: (..:..:..)', t.text())).group(1)
     day = time.strftime('%Y-%m-%d ', time.localtime())
     at = time.mktime(time.strptime(day + shown, '%Y-%m-%d %H:%M:%S'))
-    snapshot = Snapshot({('', source): Known(value, at, None, PLANNED, at + 30) for source, value in (
-        ('identity', parse_identity(captures.CLAUDE_JSON)),
-        ('profile', parse_profile(captures.PROFILE)), ('usage', parse_usage(QUIET, at)))})
+    values = {'identity': parse_identity(captures.CLAUDE_JSON),
+              'profile': parse_profile(captures.PROFILE), 'usage': parse_usage(QUIET, at)}
+    snapshot = Snapshot({('', source): Known(value, at, None, PLANNED, at + 30)
+                         for source, value in values.items()})
 
     def of_size(*size):
         frame = compose(snapshot, Ui(service.url[len('http://'):], 'code', **ui), size,
@@ -348,10 +315,7 @@ def picture(terminal, service, **ui):
 
 
 def rows(terminal):
-    lines = terminal.lines()
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    return terminal.text().rstrip('\n').splitlines()
 
 
 SIZES = ((24, 8), (10, 3), (1, 1), (200, 80), (80, 24), (40, 12), (2, 2), (16, 3), (47, 14))
@@ -370,7 +334,7 @@ def test_any_size_at_any_moment(monitor, service, first):
         for size in SIZES + (first,):
             terminal.resize(*size)
         terminal.wait_for(lambda terminal: rows(terminal) == expected(*first))
-        quit_by_key(terminal)
+        terminal.quit()
 
 
 @pytest.mark.parametrize('term', ['xterm', 'screen', 'linux', 'vt100', 'no-such-terminal', None])
@@ -440,8 +404,8 @@ def test_an_unchanged_screen_sends_nothing(monitor):
     """Over two ticks of the clock."""
     with monitor() as terminal:
         terminal.shows('78%', 'Example Corp')
-        settle(terminal)
-        assert is_silent(terminal, 2.1)
+        terminal.settle()
+        assert terminal.is_silent(2.1)
 
 
 def test_demo(monitor, service):
@@ -450,5 +414,5 @@ def test_demo(monitor, service):
         terminal.shows('┌ Claude Code Usage · demo ─', 'Ada Example', '7-Day Fable:')
         before = terminal.text()
         terminal.wait_for(lambda terminal: terminal.text() != before)
-        quit_by_key(terminal)
+        terminal.quit()
     assert service.requests == []

@@ -21,7 +21,7 @@ import captures
 from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import CREDENTIALS, LOGGED_OUT, TOKEN
 from claude_usage import (HOUR, MINUTE, STORE_NAME, Attempt, Failure, Known, Logins, Moment, Setup,
-                          Snapshot, Store, account_document, account_key, cells, config_folder,
+                          Snapshot, Store, account_key, cells, config_folder,
                           doctor_findings, fingerprint, main, parse_arguments, parse_identity,
                           store_folder, utc_day)
 from conftest import PROFILE, PROGRAM, USAGE, asked, log_in
@@ -48,7 +48,7 @@ def stored(home, age, document=captures.USAGE_2026):
     at = time.time() - age
     for source, body in (('usage', document), ('profile', captures.PROFILE)):
         attempt = Attempt(ACCOUNT, source, fingerprint(TOKEN), at, ended=at, code='ok')
-        store_in(home).add([attempt], {(ACCOUNT, source): (at, json.dumps(body))}, (ACCOUNT, ()), at)
+        store_in(home).add([attempt], {(ACCOUNT, source): (at, json.dumps(body))}, ('', ()), at)
 
 
 @pytest.fixture
@@ -75,10 +75,7 @@ def session(five_hour=78, seven_day=34, later=0, model='Opus', name='abc'):
 
 @pytest.fixture
 def prompt(home, monkeypatch, capsys):
-    """A function that runs --statusline in this process, for so many documents.
-
-    It returns what is on stdout, and checks that nothing is on stderr, and the exit code.
-    """
+    """A function that runs --statusline in this process -> what it prints for a document."""
     for name, value in environment(home).items():
         monkeypatch.setenv(name, value)
 
@@ -99,8 +96,7 @@ WHOLE = '5h 78% ▕████▋░▏ 3h45m · 7d 34% · Opus\n'
 
 
 def test_the_prompt(prompt):
-    out = prompt(session())
-    assert plain(out) == WHOLE != out
+    assert plain(prompt(session())) == WHOLE
     assert plain(prompt({})) == WHOLE.replace(' · Opus', ''), 'it is remembered'
     assert plain(prompt({'model': {'display_name': 'Fable'}})) == WHOLE.replace('Opus', 'Fable')
 
@@ -219,14 +215,12 @@ def test_odd_bytes(prompt, known):
     assert plain(prompt(whole.replace(b'1.5', b'9' * 4000))).startswith('5h 99% ')
 
 
-@pytest.mark.parametrize('how', ['idle session', 'older windows', 'idle in one window'])
-def test_an_idle_session_does_not_take_the_numbers_back(prompt, how):
+def test_an_idle_session_does_not_take_the_numbers_back(prompt):
     prompt(session())
-    late = {'idle session': session(60, 20, name='idle'),
-            'older windows': session(99, 99, later=-5 * HOUR, name='old'),
-            'idle in one window': session(60, None, name='idle')}[how]
-    for _ in range(2):
-        assert plain(prompt(late)) == WHOLE
+    for late in (session(60, 20, name='idle'), session(99, 99, later=-5 * HOUR, name='old'),
+                 session(60, None, name='idle in one window')):
+        for _ in range(2):
+            assert plain(prompt(late)) == WHOLE
     assert plain(prompt({})) == WHOLE.replace(' · Opus', '')
     assert plain(prompt(session(80, 35))).startswith('5h 80% ')
 
@@ -259,24 +253,13 @@ def test_two_config_directories(prompt, tmp_path, accounts, are_shared):
     one, two = ({'CLAUDE_CONFIG_DIR': str(folder)} for folder in folders)
     assert plain(prompt(session(), **one)) == WHOLE
     assert plain(prompt({}, **two)) == (WHOLE.replace(' · Opus', '') if are_shared else '')
-    assert plain(prompt(session(9, 8), **two)).startswith('5h 78%' if are_shared else '5h 9%')
+    late = plain(prompt(session(9, 8, name='late'), **two))
+    assert late.startswith('5h 78%' if are_shared else '5h 9%')
     assert plain(prompt({}, **one)) == WHOLE.replace(' · Opus', '')
 
 
-def read_only(path):
-    path.mkdir(mode=0o500)
-    if os.access(str(path), os.W_OK):
-        pytest.skip('root may write anywhere')
-
-
-def linked(path):
-    (path.parent / 'elsewhere').mkdir()
-    path.mkdir(mode=0o700)
-    (path / FILE).symlink_to(path.parent / 'elsewhere' / 'file')
-
-
 STORES = {
-    'a link': linked, 'a file': lambda path: path.write_text('x'), 'read-only': read_only,
+    'a file': lambda path: path.write_text('x'),
     'others may write': lambda path: (path.mkdir(), path.chmod(0o777)),
     'a folder': lambda path: path.joinpath(FILE).mkdir(parents=True)}
 
@@ -286,14 +269,13 @@ def test_without_a_store_there_are_the_numbers_of_stdin(prompt, tmp_path, name):
     path = tmp_path / 'shared'
     STORES[name](path)
     assert plain(prompt(session(), CLAUDE_USAGE_DIR=str(path))) == WHOLE
-    assert not (tmp_path / 'elsewhere' / 'file').exists()
 
 
 def test_what_is_known_is_printed_where_the_store_cannot_be_written(prompt, home):
     prompt(session())
     lock = sqlite3.connect(str(home / '.claude-usage' / FILE), isolation_level=None)
     lock.execute('BEGIN IMMEDIATE')
-    told = plain(prompt(session(80, None)))
+    told = plain(prompt(session(80, None, name='another')))
     lock.close()
     assert told.startswith('5h 80% ') and ' · 7d 34% · Opus' in told
 
@@ -309,19 +291,6 @@ def test_a_window_whose_reset_has_passed_is_not_brought_back(prompt, home):
     fresh = {'five_hour': {'utilization': 0.0, 'resets_at': None}, 'seven_day': None}
     stored(home, 10, fresh)
     assert plain(prompt(old)).startswith('5h 0% ')
-
-
-@pytest.mark.parametrize('layout', [{'indent': 2}, {'indent': 4}, {}, {'indent': 2,
-                                                                       'sort_keys': True}])
-@pytest.mark.parametrize('document', [
-    captures.CLAUDE_JSON, {}, {'oauthAccount': None}, {'oauthAccount': {}},
-    {'x': {'oauthAccount': {'accountUuid': 'nested'}}},
-    {'x': {'oauthAccount': {'accountUuid': 'nested'}}, **captures.CLAUDE_JSON, 'y': 1},
-    {'x': '\n  "oauthAccount": {"accountUuid": "told"}', **captures.CLAUDE_JSON}])
-def test_of_a_long_file_only_the_account_is_read(document, layout):
-    """However it is laid out, the same is found as by reading it all."""
-    words = json.dumps(document, **layout)
-    assert parse_identity(account_document(words)) == parse_identity(document)
 
 
 @pytest.mark.parametrize('name', ['.claude.json', '.claude/.credentials.json',
@@ -462,8 +431,6 @@ def test_metrics(ask, service):
     assert gauge(done.out, 'limit_used_ratio') == {
         (('limit', name),): ratio for name, ratio in (
             ('five_hour', 0.11), ('seven_day', 0.09), ('weekly_scoped_fable', 0.05))}
-    assert gauge(done.out, 'limit_reset_timestamp_seconds')[(('limit', 'five_hour'),)] == (
-        pytest.approx(1783038600.282668))
     assert gauge(done.out, 'extra_used') == {(('currency', 'USD'),): 12.34}
 
 
@@ -635,8 +602,7 @@ def test_the_doctor_names_a_clock_that_is_wrong(ask, service, hours):
     assert re.search('clock', ask('--doctor').out, re.IGNORECASE)
 
 
-def test_the_doctor_asks_the_console_too(ask, service, home):
-    """Whatever it answers; and looks at Pace Maker, whatever is in its files."""
+def test_the_doctor_on_features(ask, service, home):
     AdminApi(service, Organization()).organization.name = HOSTILE
     Pace(home / '.claude-pace-maker').write('usage.db', 'x' * 9000)
     done = ask('--doctor', env={'ANTHROPIC_ADMIN_API_KEY': KEY})
