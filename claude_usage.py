@@ -603,7 +603,20 @@ def text(value):
 
 WEEKDAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
 NO_LIMITS = 'This account has no usage limits.'
-MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
+MONTHS = (
+    'Jan',
+    'Feb',
+    'Mar',
+    'Apr',
+    'May',
+    'Jun',
+    'Jul',
+    'Aug',
+    'Sep',
+    'Oct',
+    'Nov',
+    'Dec',
+)
 
 
 class Moment:
@@ -778,7 +791,10 @@ def message(failure, next_at, moment, mode=''):
 
     A mode may have its own words for a failure; else those for all modes serve.
     """
-    words = ERRORS.get(mode, {}).get(failure.code) or ERRORS[''][failure.code]
+    words = (
+        ERRORS.get(mode, {}).get(failure.code)
+        or ERRORS[''][failure.code]
+    )
     sentence, step = words[0].format(failure.detail), words[1]
     if not step and next_at:
         step = 'Next try %s.' % moment.clock(next_at)
@@ -839,8 +855,14 @@ ROLES = {
     'red': Role('r', 'red', bold=True),
 }
 # The colour's number among 256, and among 8, where bold tells orange from yellow.
-COLOURS = {'green': (2, 2), 'yellow': (3, 3), 'orange': (208, 3), 'red': (1, 1), 'cyan': (6, 6),
-           'blue': (4, 4)}
+COLOURS = {
+    'green': (2, 2),
+    'yellow': (3, 3),
+    'orange': (208, 3),
+    'red': (1, 1),
+    'cyan': (6, 6),
+    'blue': (4, 4),
+}
 
 
 def is_bold(role, depth):
@@ -984,7 +1006,9 @@ def bar(used, width, role, elapsed=None):
 
     Where a part (0..1) of the window's time has `elapsed`, a mark stands in its place.
     """
-    eighths = int(width * 8 * min(max(used, 0), 100) / 100 + 0.5)
+    eighths = int(
+        width * 8 * min(max(used, 0), 100) / 100 + 0.5
+    )
     if used < 100:
         eighths = max(0, min(eighths, width * 8 - 1))
     full, part = divmod(eighths, 8)
@@ -995,9 +1019,19 @@ def bar(used, width, role, elapsed=None):
     place = min(int(elapsed * width), width - 1)
     mark = Span('│', 'strong')
     if place < len(filled):
-        return Span(filled[:place], role), mark, Span(filled[place + 1:], role), Span(rest, 'dim')
+        return (
+            Span(filled[:place], role),
+            mark,
+            Span(filled[place + 1:], role),
+            Span(rest, 'dim'),
+        )
     place -= len(filled)
-    return Span(filled, role), Span(rest[:place], 'dim'), mark, Span(rest[place + 1:], 'dim')
+    return (
+        Span(filled, role),
+        Span(rest[:place], 'dim'),
+        mark,
+        Span(rest[place + 1:], 'dim'),
+    )
 
 
 def bar_line(names, used, columns, tail='', role='', elapsed=None):
@@ -1012,8 +1046,12 @@ def bar_line(names, used, columns, tail='', role='', elapsed=None):
     percent = '%d%%' % percent_shown(used)
     if columns.label:
         percent = percent.rjust(PERCENT_CELLS)
-    line = fit((Span(name),), max(0, columns.label - columns.gap))
-    line += (Span(' ' * columns.gap),) + bar(used, columns.bar, role, elapsed)
+    line = fit(
+        (Span(name),), max(0, columns.label - columns.gap)
+    )
+    line += (Span(' ' * columns.gap),) + bar(
+        used, columns.bar, role, elapsed
+    )
     line += (Span(percent, role),)
     if columns.tail:
         line += (Span(tail.rjust(columns.tail)),)
@@ -1040,7 +1078,9 @@ def box(title, rows, width, most, scroll=0, role='title'):
     if room < most:
         left, right = Span('│ ', 'border'), Span(' │', 'border')
         lines = [(left,) + line + (right,) for line in lines]
-        lines.insert(0, edge('┌', Span(title, role), start, '↑', '┐', width))
+        lines.insert(
+            0, edge('┌', Span(title, role), start, '↑', '┐', width)
+        )
         lines.append(edge('└', Span(''), below, '↓', '┘', width))
     elif inner < width and lines:
         marks = [''] * len(lines)
@@ -1065,7 +1105,11 @@ def edge(left, title, hidden, arrow, right, width):
     line = (Span(left, 'border'),)
     if middle:
         line += (Span(' %s ' % middle, title.role),)
-    line += (Span('─' * (width - 1 - width_of(line) - told_cells), 'border'),)
+    line += (
+        Span(
+            '─' * (width - 1 - width_of(line) - told_cells), 'border'
+        ),
+    )
     if told:
         line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
     return line + (Span(right, 'border'),)
@@ -1084,7 +1128,13 @@ def afford(rows, room, scroll):
         if least in (BLANK, GAP):           # all of them, or it would look lopsided
             rows = [row for row in rows if row.worth != least]
         else:
-            rows.pop(max(index for index, row in enumerate(rows) if row.worth == least))
+            rows.pop(
+                max(
+                    index
+                    for index, row in enumerate(rows)
+                    if row.worth == least
+                )
+            )
     if len(rows) <= room:
         return rows, 0, 0
     listed = [row for row in rows if row.worth == LIST]
@@ -1202,7 +1252,9 @@ def are_old(stamps, now):
     The clock of a file system ticks every FILE_SECONDS at worst; two changes within one tick, of
     the same size, look alike.
     """
-    newest = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
+    newest = (
+        max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
+    )
     return not abs(now - newest) < FILE_SECONDS
 
 
@@ -1217,7 +1269,12 @@ def fingerprint(secret):
 
 def login_name(env):
     """Return the name of the person at this machine; '' if it is not known."""
-    return env.get('USER') or env.get('LOGNAME') or env.get('USERNAME') or ''
+    return (
+        env.get('USER')
+        or env.get('LOGNAME')
+        or env.get('USERNAME')
+        or ''
+    )
 
 
 def badges_of(plan, *more):
@@ -1225,7 +1282,9 @@ def badges_of(plan, *more):
 
     ('claude_max') -> ('MAX',); ('team', 'PRO') -> ('TEAM', 'PRO').
     """
-    names = (BADGES.get(text(plan).replace('claude_', '')),) + more
+    names = (
+        BADGES.get(text(plan).replace('claude_', '')),
+    ) + more
     return tuple(dict.fromkeys(name for name in names if name))
 
 
@@ -1340,7 +1399,9 @@ def login_in_keychain(env):
     """
     import subprocess
     service, account = keychain_names(env)
-    kept = {name: env[name] for name in ('HOME', 'USER', 'PATH') if name in env}
+    kept = {
+        name: env[name] for name in ('HOME', 'USER', 'PATH') if name in env
+    }
     try:
         done = subprocess.run(
             ['security', 'find-generic-password', '-a', account, '-s', service, '-w'],
@@ -1767,7 +1828,9 @@ def check(status, fields, body, now):
 def server_words(body):
     """The message in an error reply of the service, cleaned and cut; '' if it is no such."""
     try:
-        return text(json.loads(body.decode())['error']['message'])[:80].rstrip('. ')
+        return text(json.loads(body.decode())['error']['message'])[:80].rstrip(
+            '. '
+        )
     except (ValueError, LookupError, TypeError, RecursionError):
         return ''
 
@@ -1923,7 +1986,9 @@ def plan(ledger, key, rhythm, now, has_reply=True, fed_at=0.0, held_until=0.0):
     own = [attempt for attempt in replies if attempt.token == token]
     if own and own[-1].code == 'forbidden_scope':
         due = free_at = float('inf')
-    under_way = [attempt.end for attempt in asked if attempt.ended is None and attempt.end > now]
+    under_way = [
+        attempt.end for attempt in asked if attempt.ended is None and attempt.end > now
+    ]
     return Plan(max(due, free_at), free_at, max(under_way, default=0.0))
 
 
@@ -2190,7 +2255,9 @@ class Store:
 
     def count(self, now):
         """How many samples there are."""
-        return self.use(lambda db: db.execute('SELECT count(*) FROM samples').fetchone()[0], now)
+        return self.use(
+            lambda db: db.execute('SELECT count(*) FROM samples').fetchone()[0], now
+        )
 
     def close(self):
         """Let a transaction that is under way end, and none begin any more: the process ends."""
@@ -2249,7 +2316,11 @@ class Store:
         """Have a private file, perhaps empty, and no link either."""
         if not os.path.lexists(self.path):
             try:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                os.close(
+                    os.open(
+                        self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600
+                    )
+                )
             except FileExistsError:
                 pass
         found = os.lstat(self.path)
@@ -2282,7 +2353,9 @@ def store_folder(env):
 
     A slash at its end is taken away, for behind it lstat would follow a link.
     """
-    return os.path.expanduser(env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER)
+    return os.path.expanduser(
+        env.get('CLAUDE_USAGE_DIR', '').rstrip(os.sep) or STORE_FOLDER
+    )
 
 
 def store_failure(error):
@@ -2399,7 +2472,12 @@ class Poller(threading.Thread):
 
     def __init__(self, setup, place=''):
         super().__init__(daemon=True)
-        self.setup, self.env, self.clock, self.place = setup, setup.env, setup.clock, place
+        self.setup, self.env, self.clock, self.place = (
+            setup,
+            setup.env,
+            setup.clock,
+            place,
+        )
         self.asked = threading.Event()
         self.asked_at = float('inf')    # from when on numbers are wanted ...
         self.max_age = None             # ... no older than this, where one reply is enough
@@ -2537,7 +2615,9 @@ class Asker(Poller):
             return WATCH_SECONDS
         self.quiet = None
         credentials = self.setup.logins.look(now)
-        self.tell('credentials', Known(credentials, 0.0, phase=PLANNED), self.setup.place)
+        self.tell(
+            'credentials', Known(credentials, 0.0, phase=PLANNED), self.setup.place
+        )
         if not self.look():
             return WATCH_SECONDS
         self.share()
@@ -2581,11 +2661,16 @@ class Asker(Poller):
                 self.replies[part] = reply
         attempts = [attempt for key, attempt in self.ledger.items()
                     if attempt.token and attempt != stored.ledger.get(key)]
-        replies = {(self.account, part): reply for part, reply in self.replies.items()
-                   if part not in stored.replies or reply[0] > stored.replies[part][0]}
+        replies = {
+            (self.account, part): reply
+            for part, reply in self.replies.items()
+            if part not in stored.replies or reply[0] > stored.replies[part][0]
+        }
         has_all = not attempts and not replies
         if not has_all or self.trouble:
-            has_all = self.use_store(self.store.add, attempts, replies, ('', ()))[1]
+            has_all = self.use_store(
+                self.store.add, attempts, replies, ('', ())
+            )[1]
         if has_all and are_old([stamp], now):
             self.shared_stamp = stamp
 
@@ -2767,8 +2852,11 @@ class Asker(Poller):
     def close(self):
         """Give up a request that is under way: nobody will hear its reply."""
         now = self.clock()
-        lost = [attempt._replace(ended=now, code=LOST) for attempt in list(self.ledger.values())
-                if attempt.ended is None and attempt.end > now and attempt.key in self.made]
+        lost = [
+            attempt._replace(ended=now, code=LOST)
+            for attempt in list(self.ledger.values())
+            if attempt.ended is None and attempt.end > now and attempt.key in self.made
+        ]
         if lost:
             tried(self.store.add, lost, {}, ('', ()), now)
 
@@ -2789,7 +2877,9 @@ class Asker(Poller):
         if next_at == float('inf'):
             next_at = free_at = None
         phase = HELD if planned.is_held else PLANNED
-        self.tell(source, Known(value, at or None, failure, phase, next_at, free_at))
+        self.tell(
+            source, Known(value, at or None, failure, phase, next_at, free_at)
+        )
 
 
 # What a feature enters itself in.
@@ -2895,7 +2985,10 @@ CREDITS = ('cinder_cove', 'wattle_ember')
 # What the list `limits` calls them, and how long the windows of its groups are.
 LISTED_KINDS = {'session': 'five_hour', 'weekly_all': 'seven_day'}
 GROUPS = {'session': 5 * HOUR, 'weekly': 7 * DAY}
-PREFIXES = {'seven_day_': ('7-Day ', 7 * DAY), 'five_hour_': ('5-Hour ', 5 * HOUR)}
+PREFIXES = {
+    'seven_day_': ('7-Day ', 7 * DAY),
+    'five_hour_': ('5-Hour ', 5 * HOUR),
+}
 MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
 # Where a usage reply has the paid use: used, limit, decimal places, percent, currency, enabled.
 SPEND_PATHS = ('spend.used.amount_minor', 'spend.limit.amount_minor', 'spend.used.exponent',
@@ -2907,21 +3000,36 @@ ONLY_CREDITS = 'No usage windows, only usage credits.'
 
 
 def neutral_label(key):
-    """(label, window) for a limit known only by its key: ('7-Day Cowork', 604800)."""
+    """Return (label, window) for a limit of which only the key is known.
+
+    'seven_day_cowork' -> ('7-Day Cowork', 604800). The names that the service uses are an open
+    set; an unknown one is shown under the words of its key, never dropped.
+    """
     for prefix, (label, window) in PREFIXES.items():
         if key.startswith(prefix):
-            return label + clean(key[len(prefix):].replace('_', ' ').title()), window
+            return (
+                label + clean(key[len(prefix):].replace('_', ' ').title()),
+                window,
+            )
     return clean(key.replace('_', ' ').title()) or 'Other', None
 
 
 def make_limit(key, label, used, resets_at, window, **more):
-    """A Limit; one that LIMITS knows has its labels from there."""
-    label, short, window = LIMITS.get(key, (label, label.replace('7-Day ', ''), window))
+    """Return a Limit with its labels: those of LIMITS, else the given one.
+
+    The short label, for narrow columns, is the label without '7-Day'.
+    """
+    label, short, window = LIMITS.get(
+        key, (label, label.replace('7-Day ', ''), window)
+    )
     return Limit(key, label, short, float(used), resets_at, window, **more)
 
 
 def dollar_amount(window):
-    """The Amount in the dollars of a window; None where it names none."""
+    """Return the Amount that a window tells in dollars, or None.
+
+    Since 2026-07 windows have `used_dollars` and `limit_dollars`; both are null for most of them.
+    """
     used = number(window.get('used_dollars'), 'used_dollars')
     limit = number(window.get('limit_dollars'), 'limit_dollars')
     if used is None or limit is None:
@@ -2930,7 +3038,11 @@ def dollar_amount(window):
 
 
 def parse_window(key, window):
-    """The Limit of a top-level window, or None if it is not in use."""
+    """Return the Limit of a top-level window, or None if it is not in use.
+
+    A window that is known by name is in use from 0 percent on, any other one only above that.
+    SourceError bad_reply for a percent or a reset of another type.
+    """
     used = window.get('utilization')
     is_known = key in NAMED_WINDOWS
     what = key if is_known else 'a limit'
@@ -2943,12 +3055,17 @@ def parse_window(key, window):
     limit = make_limit(key, label, used, time_in(window.get('resets_at'), what + '.resets_at'),
                        seconds, amount=dollar_amount(window))
     if key in CREDITS:
-        limit = limit._replace(label=text(window.get('label')) or limit.label, kind='credit')
+        limit = limit._replace(
+            label=text(window.get('label')) or limit.label, kind='credit'
+        )
     return limit
 
 
 def parse_promo(entry):
-    """The Limit of an entry of `promo_credits`, or None if it has no percent."""
+    """Return the Limit of an entry of `promo_credits`, or None if it has no percent.
+
+    Its reset is the time at which the credit expires.
+    """
     entry = mapping(entry, 'a promotion')
     used = number(entry.get('utilization'), 'utilization')
     if used is None:
@@ -2960,10 +3077,16 @@ def parse_promo(entry):
 
 
 def parse_listed(entry):
-    """The Limit of an entry of `limits`, or None if it has no percent."""
+    """Return the Limit of an entry of `limits`, or None if it has no percent.
+
+    That list is where the weekly limits of single models are. Whether an entry `is_active` is not
+    looked at, for its meaning is disputed.
+    """
     entry = mapping(entry, 'a limit')
     used = number(entry.get('percent'), 'percent')
-    kind, group = text(entry.get('kind')) or 'other', text(entry.get('group'))
+    kind, group = text(entry.get('kind')) or 'other', text(
+        entry.get('group')
+    )
     window = GROUPS.get(group)
     key = LISTED_KINDS.get(kind, kind)
     label = neutral_label(kind)[0]
@@ -2977,11 +3100,16 @@ def parse_listed(entry):
         label, window = '7-Day ' + (name or 'Scoped'), 7 * DAY
     if used is None:
         return None
-    return make_limit(key, label, used, time_in(entry.get('resets_at'), 'resets_at'), window)
+    return make_limit(
+        key, label, used, time_in(entry.get('resets_at'), 'resets_at'), window
+    )
 
 
 def scope_name(scope):
-    """The name of the model, else of the surface, that a weekly limit is about; '' if none."""
+    """Return the name of the model, else of the surface, that a weekly limit is about.
+
+    Each may be an object with a `display_name`, a plain text, or null; '' where there is neither.
+    """
     for key in ('model', 'surface'):
         about = scope.get(key) if isinstance(scope, dict) else None
         if isinstance(about, dict):
@@ -2992,7 +3120,9 @@ def scope_name(scope):
 
 
 def entries(document, key):
-    """The list under a key of a reply; () for null. SourceError bad_reply for all else."""
+    """Return the list under a key of a reply, or () for null. SourceError bad_reply for
+    anything else.
+    """
     found = document.get(key)
     if not isinstance(found, (list, type(None))):
         raise SourceError('bad_reply', key + ' is no list')
@@ -3000,11 +3130,11 @@ def entries(document, key):
 
 
 def parse_usage(document, at, via=''):
-    """The Usage in a reply of USAGE_PATH: a whole report, each limit once.
+    """Return the Usage in a reply of USAGE_PATH: a whole report, each limit once.
 
     Percents are 0..100, never 0..1. Some limits stand both in a window of their own and in the
-    list. SourceError bad_reply for any other shape; rate_limited for an error that says so, which
-    comes with status 200 too.
+    list `limits`; the window counts. SourceError bad_reply for any other shape; rate_limited for
+    an error that says so, which comes with status 200 too.
     """
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'usage is no object')
@@ -3024,7 +3154,9 @@ def parse_usage(document, at, via=''):
         if limit:
             limits[unused_name(limit.id, limits)] = limit
     limits['extra_usage'] = parse_spend(document)
-    found = [limit._replace(id=key, at=at, via=via) for key, limit in limits.items() if limit]
+    found = [
+        limit._replace(id=key, at=at, via=via) for key, limit in limits.items() if limit
+    ]
     error = document.get('error')
     if error and not found:
         if isinstance(error, dict) and error.get('type') == 'rate_limit_error':
@@ -3034,7 +3166,10 @@ def parse_usage(document, at, via=''):
 
 
 def unused_name(key, limits):
-    """`key`, or with the first number that makes it new: two scopes may bear one name."""
+    """Return `key`, or `key` with the first number that makes it new.
+
+    Two scopes may bear one name, and scripts know a limit by its key.
+    """
     name, count = key, 1
     while limits.get(name):
         count += 1
@@ -3055,7 +3190,11 @@ def told_apart(limits):
 
 
 def rank(limit):
-    """What limits are sorted by: those known by name, the scoped ones, the rest, extra usage."""
+    """Return what Limits are sorted by.
+
+    First come the windows known by name, then the limits of models, then all others; the paid
+    extra usage is the last.
+    """
     if limit.id in NAMED_WINDOWS:
         return NAMED_WINDOWS.index(limit.id)
     if limit.id.startswith('weekly_scoped'):
@@ -3064,15 +3203,20 @@ def rank(limit):
 
 
 def parse_spend(document):
-    """The Limit of paid use beyond the plan, or None where nothing is or may be spent.
+    """Return the Limit of paid use beyond the plan, or None where nothing is or may be spent.
 
-    From `spend` where a reply has it, else from `extra_usage`; amounts are minor units.
+    It is in `spend` where a reply has that, else in `extra_usage`; amounts are minor units. A
+    reply whose credits are used up says so in `disabled_reason`.
     """
     paths = EXTRA_PATHS
     if field(document, 'spend.used'):
         paths = SPEND_PATHS
-    used, limit, digits, percent = [field(document, path, number) for path in paths[:4]]
-    currency = text(field(document, paths[4]))[:8].upper() or 'USD'
+    used, limit, digits, percent = [
+        field(document, path, number) for path in paths[:4]
+    ]
+    currency = (
+        text(field(document, paths[4]))[:8].upper() or 'USD'
+    )
     is_enabled = field(document, paths[5])
     reason = field(document, 'extra_usage.disabled_reason')
     is_out = reason == 'out_of_credits' and not is_enabled
@@ -3092,7 +3236,7 @@ def parse_spend(document):
 
 
 def parse_profile(document, at=0.0):
-    """The Account in a reply of PROFILE_PATH; any field may be missing."""
+    """Return the Account in a reply of PROFILE_PATH; any field of that may be missing."""
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'profile is no object')
     person = mapping(document.get('account'), 'account')
@@ -3110,7 +3254,11 @@ def parse_profile(document, at=0.0):
 
 
 def account_of(snapshot, place):
-    """The Account to show, each field from the best source that has it."""
+    """Return the Account to show, each field from the best source that has it.
+
+    The profile comes from the service, the identity from `.claude.json`, the rest from the login
+    itself. One's own tier is in the identity; the profile has the organization's.
+    """
     profile, identity = snapshot[place, 'profile'].value, snapshot[place, 'identity'].value
     login = getattr(snapshot[place, 'credentials'].value, 'login', None)
     accounts = [account for account in (profile, identity, getattr(login, 'account', None))
@@ -3119,21 +3267,23 @@ def account_of(snapshot, place):
         accounts.insert(0, Account(name=identity.name, tier=identity.tier))
     shown = Account()
     for account in reversed(accounts):
-        known = {name: value for name, value in account._asdict().items() if value}
+        known = {
+            name: value for name, value in account._asdict().items() if value
+        }
         shown = shown._replace(**known)
     return shown
 
 
 def account_name(snapshot, place):
-    """What tells an account from others: its address, else its directory."""
+    """Return what tells an account from others: its address, else its directory."""
     return account_of(snapshot, place).email or short_path(place)
 
 
 def merged(reports):
-    """One Usage out of several reports; each Limit keeps its `at` and `via`.
+    """Return one Usage made of several reports; each Limit keeps its `at` and `via`.
 
-    Of whole reports the newest counts alone, so that a limit which the service has dropped is
-    gone. Partial ones are laid over it where they are younger.
+    Of the whole reports the newest counts alone, so that a limit which the service has dropped is
+    gone. The partial ones are laid over it, oldest first, where they are younger.
     """
     whole = max((report for report in reports if report.is_whole),
                 key=lambda report: report.at, default=Usage((), 0.0, False))
@@ -3147,15 +3297,18 @@ def merged(reports):
             elif limit.at > known.at:
                 limits[limit.id] = laid_over(known, limit)
     found = tuple(sorted(limits.values(), key=rank))
-    return Usage(found, max([whole.at] + [limit.at for limit in found]), whole.is_whole)
+    return Usage(
+        found, max([whole.at] + [limit.at for limit in found]), whole.is_whole
+    )
 
 
 def laid_over(known, told):
-    """What is known of a limit after a younger partial report of it.
+    """Return what is known of a Limit after a younger, partial report of it.
 
     Of two windows the one that ends later counts; a limit without a reset gives way. Of one
-    window, numbers that differ by less than a point are one number, and a partial report never
-    lowers it: a session that has been idle tells old ones.
+    window the higher percent counts, for a session that has been idle tells old numbers. Percents
+    that differ by less than a point are one number, as one side rounds; then only `at` and `via`
+    are renewed.
     """
     if known.resets_at is None or told.resets_at is None:
         return told
@@ -3169,26 +3322,31 @@ def laid_over(known, told):
 
 
 def told_numbers(usage):
-    """What a Usage tells, to compare it; resets jitter by fractions of a second."""
+    """Return what a Usage tells, in a form that can be compared.
+
+    Resets are compared to the minute, for they jitter by fractions of a second from reply to
+    reply.
+    """
     return [(limit.id, limit.used, limit.amount, round((limit.resets_at or 0) / MINUTE))
             for limit in usage.limits]
 
 
 def has_moved(old, new):
-    """Whether a Usage tells other numbers than the one before it, or None."""
+    """Return whether a Usage tells other numbers than the one before it, which may be None."""
     return not old or told_numbers(old) != told_numbers(new)
 
 
 def next_reset(usage, now):
-    """The time of the next reset that a Usage tells of; None if it tells of none."""
+    """Return the time of the next reset that a Usage tells of, or None."""
     return min((limit.resets_at for limit in usage.limits if (limit.resets_at or 0) > now),
                default=None)
 
 
 def is_another_account(ours, theirs, now):
-    """Whether two Usages cannot be one account's: of a window that runs they tell two ends.
+    """Return whether two Usages cannot be one account's: of a window that runs they tell two
+    ends.
 
-    One that has ended, or not begun, is no evidence: a new one begins with the next request.
+    A window that has ended, or not begun, is no evidence: a new one begins with the next request.
     """
     ends = {limit.id: limit.resets_at for limit in ours.limits}
     for limit in theirs.limits:
@@ -3200,17 +3358,23 @@ def is_another_account(ours, theirs, now):
 
 
 def storable(document):
-    """A reply as the text that is stored: should it echo a secret, without that."""
+    """Return a reply as the text that is stored; a secret that the service echoes is taken
+    out.
+    """
     return SECRET.sub('[secret]', json.dumps(document))
 
 
 def oauth_headers(token):
-    """The header fields of a request of Claude Code's own endpoints."""
+    """Return the header fields of a request of Claude Code's own endpoints."""
     return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
 
 
 class CodePoller(Asker):
-    """Usage and profile of Claude Code's account, by network and from the FEEDS."""
+    """Asks for usage and profile of Claude Code's account, and reads the feeds of usage.
+
+    Usage has three kinds of reports: the service's reply to any monitor, whole reports of feeds,
+    and the partial ones of Claude Code's status line. `merged` makes one Usage of them.
+    """
     sources = ('usage', 'profile')
     modes = ('code',)
     is_of_account = True
@@ -3233,7 +3397,9 @@ class CodePoller(Asker):
             'usage': usage, 'profile': Rhythm(PROFILE_INTERVAL, PROFILE_INTERVAL)})
 
     def stamps(self):
-        return super().stamps() + [stamp for feed in FEEDS for stamp in feed.stamps(self.env)]
+        return super().stamps() + [
+            stamp for feed in FEEDS for stamp in feed.stamps(self.env)
+        ]
 
     def look(self):
         now, logins = self.clock(), self.setup.logins
@@ -3262,8 +3428,8 @@ class CodePoller(Asker):
     def take_reports(self):
         """Take what is known of this account's usage, by requests and by feeds.
 
-        A whole report of a feed is noted as an attempt: it postpones the next request. A feed that
-        is another account's is ignored.
+        A whole report of a feed is noted as an attempt: it postpones the next request. A feed
+        that is another account's is ignored, and so is the block that it knows of.
         """
         now, own = self.clock(), self.parsed('usage', parse_usage)
         self.reports, self.refused_until = [], 0.0
@@ -3273,7 +3439,9 @@ class CodePoller(Asker):
             stamps = feed.stamps(self.env)
             if not stamps or self.fed.get(feed, (None,))[0] != stamps:
                 seen = stamps if are_old(stamps, now) else None
-                self.fed[feed] = seen, feed.read(self.env, self.replies, now)
+                self.fed[feed] = seen, feed.read(
+                    self.env, self.replies, now
+                )
             report, refused_until = self.fed[feed][1]
             if own and report and is_another_account(own, report, now):
                 continue
@@ -3301,7 +3469,9 @@ class CodePoller(Asker):
     def fed_at(self, source):
         if source != 'usage':
             return 0.0
-        return max((report.at for report in self.reports if not report.is_whole), default=0.0)
+        return max(
+            (report.at for report in self.reports if not report.is_whole), default=0.0
+        )
 
     def held_until(self, source):
         return min(self.refused_until, self.clock() + BLOCK_MOST)
@@ -3338,7 +3508,9 @@ class CodePoller(Asker):
         before = self.parsed('usage', parse_usage)
         self.keep(source, storable(document), now, value.rates)
         self.take_reports()
-        return attempt.outcome(moved=has_moved(before, value), reset_at=next_reset(value, now))
+        return attempt.outcome(
+            moved=has_moved(before, value), reset_at=next_reset(value, now)
+        )
 
 
 class Status(NamedTuple):
@@ -3350,8 +3522,11 @@ class Status(NamedTuple):
 
 
 def parse_status(document, now):
-    """The Status in a document; whatever is odd of it is left out, for a status line must never
-    break the prompt."""
+    """Return the Status in the document that Claude Code passes to its status line.
+
+    Whatever is odd in it is left out, for a status line must never break the prompt. Where the
+    session or its duration is missing, the numbers alone identify a reply.
+    """
     windows = {}
     for key in STATUS_LIMITS:
         names = ['rate_limits.%s.%s' % (key, name) for name in
@@ -3369,17 +3544,22 @@ def parse_status(document, now):
 
 
 def status_limit(key, window):
-    """The Limit of a window as it is stored: [percent, resets_at, when first seen, dollars used
-    and allowed or None]."""
+    """Return the Limit of a window as the store has it.
+
+    A window is [percent, resets_at, when it was first seen, dollars used, dollars allowed]; the
+    dollars are None but for the spend limit of a gateway.
+    """
     used, resets_at, at, dollars, most = window
     amount = None
     if dollars is not None and most is not None:
         amount = Amount(dollars * 100, most * 100, 2, 'USD')
-    return make_limit(key, key, used, resets_at, None, at=at, via='Claude Code', amount=amount)
+    return make_limit(
+        key, key, used, resets_at, None, at=at, via='Claude Code', amount=amount
+    )
 
 
 def is_running(limit, now):
-    """Whether the window of a Limit has not ended."""
+    """Return whether the window of a Limit has not ended."""
     return limit.resets_at is None or limit.resets_at > now
 
 
@@ -3394,7 +3574,11 @@ def session_limits(body, now):
 
 
 def read_sessions(env, replies, now):
-    """The feed of Claude Code's status lines: the windows that run, of all sessions together."""
+    """Read the feed of Claude Code's status lines -> (Usage or None, 0.0).
+
+    Several sessions run side by side, and each has a reply of its own in the store. The windows
+    that still run make one partial report, by the rule of `laid_over`.
+    """
     reports = []
     for part, (_, body) in replies.items():
         if part.startswith('session '):
@@ -3415,7 +3599,9 @@ def take_status(store, account, told, cached, now):
     """
     stored = store.recall(account, '', now)
     replies, part = dict(stored.replies), 'session ' + told.session
-    before, _ = tried(parse_json, replies.get(part, (0.0, ''))[1].encode())
+    before, _ = tried(
+        parse_json, replies.get(part, (0.0, ''))[1].encode()
+    )
     seen = before.get('windows') if isinstance(before, dict) else {}
     windows = dict(told.windows)
     for key, old in seen.items():
@@ -3426,14 +3612,20 @@ def take_status(store, account, told, cached, now):
                 windows[key] = old          # this reply does not tell it
         elif is_same and new[:2] == old[:2] or laid_over(known, status_limit(key, new)) == known:
             windows[key] = old
-    report = Usage(tuple(status_limit(key, window) for key, window in windows.items()), now)
+    report = Usage(
+        tuple(status_limit(key, window) for key, window in windows.items()), now
+    )
     known = [cached] if cached else []
     if 'usage' in replies:
-        known.append(parse_usage(json.loads(replies['usage'][1]), replies['usage'][0]))
+        known.append(
+            parse_usage(json.loads(replies['usage'][1]), replies['usage'][0])
+        )
     if any(is_another_account(usage, report, now) for usage in known):
         return report, replies
     if windows and windows != seen:
-        replies[part] = now, json.dumps({'duration': told.duration, 'windows': windows})
+        replies[part] = now, json.dumps(
+            {'duration': told.duration, 'windows': windows}
+        )
         changes = {(account, part): replies[part]}
         for name, (_, body) in stored.replies.items():
             if name.startswith('session ') and name != part:
@@ -3447,8 +3639,10 @@ def take_status(store, account, told, cached, now):
 
 
 def cached_usage(document, now):
-    """The whole report in `cachedUsageUtilization` of `.claude.json`, Claude Code's own last
-    reply; None where there is none, or it is of another account."""
+    """Return the whole report in `cachedUsageUtilization` of `.claude.json`, or None.
+
+    Claude Code writes its own last reply there, at most once a minute, with the account it is of.
+    """
     cached, account = document.get('cachedUsageUtilization'), document.get('oauthAccount')
     if not isinstance(cached, dict) or not isinstance(account, dict):
         return None
@@ -3462,7 +3656,7 @@ def cached_usage(document, now):
 
 
 def read_cached(env, replies, now):
-    """The feed of Claude Code's own last reply."""
+    """Read the feed of Claude Code's own last reply -> (Usage or None, 0.0)."""
     path = config_path(env, '.claude.json')
     document, _ = tried(read_json, path, 'identity', account_document)
     if not isinstance(document, dict):
@@ -3471,8 +3665,10 @@ def read_cached(env, replies, now):
 
 
 def status_padding(env):
-    """`statusLine.padding` in Claude Code's settings; 0 where that cannot be read."""
-    settings, _ = tried(read_json, os.path.join(config_folder(env), 'settings.json'), 'settings')
+    """Return `statusLine.padding` of Claude Code's settings; 0 where that cannot be read."""
+    settings, _ = tried(
+        read_json, os.path.join(config_folder(env), 'settings.json'), 'settings'
+    )
     line = settings.get('statusLine') if isinstance(settings, dict) else None
     padding = line.get('padding') if isinstance(line, dict) else None
     if not is_number(padding) or not 0 <= padding < 100:
@@ -3481,7 +3677,10 @@ def status_padding(env):
 
 
 def show_statusline(options):
-    """Print one line for Claude Code's prompt, which nothing may break: it always ends with 0."""
+    """Print one line for Claude Code's prompt, which nothing may break: it always ends with 0.
+
+    Claude Code shows the width of the terminal less STATUS_MARGIN and twice the padding.
+    """
     env, now, document = os.environ, time.time(), None
     try:
         if sys.stdin and not is_terminal(sys.stdin):
@@ -3489,13 +3688,17 @@ def show_statusline(options):
     except (SourceError, OSError):
         pass
     told, logins = parse_status(document, now), Logins(env)
-    limits = {key: status_limit(key, window) for key, window in told.windows.items()}
+    limits = {
+        key: status_limit(key, window) for key, window in told.windows.items()
+    }
     identity, tails = logins.identity(), {}
     try:
         usage, replies = take_status(
             Store(store_folder(env)), account_key(identity, env), told,
             cached_usage(logins.document, now), now)
-        limits.update((limit.id, limit) for limit in usage.limits if is_running(limit, now))
+        limits.update(
+            (limit.id, limit) for limit in usage.limits if is_running(limit, now)
+        )
         for part in LIMIT_PARTS:
             tails.update(part.stored_tails(replies, Moment(now)))
     except (SourceError, OSError, ValueError, LookupError, TypeError):
@@ -3522,8 +3725,12 @@ def show_statusline(options):
 
 
 def status_line(usage, model, moment, width, ends, tails={}):
-    """The line of at most `width` cells: the windows, the first with a bar between two `ends`,
-    and the model; `tails` say where they will land."""
+    """Return the line for the prompt in at most `width` cells.
+
+    '5h 78% ▕████▋░▏ 3h45m →88% · 7d 34% · Opus': the first window has a bar between the two
+    `ends`, a countdown, and where it lands, if `tails` tell that. In less room the bar goes
+    first, then the landing, the countdown, the model, and last all but the first percent.
+    """
     limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS]
     if limits:
         numbers = [number_line(limits, moment, ' · ', ends, 1, tails),
@@ -3537,7 +3744,10 @@ def status_line(usage, model, moment, width, ends, tails={}):
         tail = Span(' · ' + model if numbers[0] else model, 'soft')
         lines = [line + (tail,) for line in numbers] + numbers[-1:]
     if limits:
-        lines += [number_line(limits[:1], moment, ''), numbers[-1][1:2]]
+        lines += [
+            number_line(limits[:1], moment, ''),
+            numbers[-1][1:2],
+        ]
     for line in lines:
         if width_of(line) <= width:
             break
@@ -3545,9 +3755,10 @@ def status_line(usage, model, moment, width, ends, tails={}):
 
 
 def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
-    """The spans of limits: name and percent of each, of so many also the countdown and the tail.
+    """Return the spans of limits: the name and the percent of each, separated by `gap`.
 
-    The first has a bar too, if there are `ends` to put it between.
+    With `ends` the first one has a bar between them; the first `lefts` of them have a countdown,
+    and their text in `tails`. The spend limit of a gateway has its amounts instead.
     """
     line = ()
     for index, limit in enumerate(limits):
@@ -3557,9 +3768,15 @@ def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
         if limit.used is None:
             line += (Span(amount_words(limit.amount)),)
             continue
-        line += (Span('%d%%' % percent_shown(limit.used), level(limit.used)),)
+        line += (
+            Span(
+                '%d%%' % percent_shown(limit.used), level(limit.used)
+            ),
+        )
         if ends and not index:
-            line += (Span(' ' + ends[0], 'dim'),) + bar(limit.used, STATUS_BAR, level(limit.used))
+            line += (Span(' ' + ends[0], 'dim'),) + bar(
+                limit.used, STATUS_BAR, level(limit.used)
+            )
             line += (Span(ends[1], 'dim'),)
         if limit.id == 'spend_limit' and limit.amount:
             used, most = limit.amount.used / 100, limit.amount.limit / 100
@@ -3567,13 +3784,20 @@ def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
         elif index < lefts and limit.kind != 'spend':
             line += (Span(' ' + short_left(limit, moment), 'soft'),)
         if index < lefts and tails.get(limit.id):
-            line += (Span(' ' + tails[limit.id], level(limit.used)),)
+            line += (
+                Span(
+                    ' ' + tails[limit.id], level(limit.used)
+                ),
+            )
     return line
 
 
 def summary_line(usage, moment, width, tails={}):
-    """The limits in one line; where `width` cells do not hold it, without countdowns, then as
-    many as fit."""
+    """Return the limits in one line of at most `width` cells.
+
+    Where there is not room for all, the tails go first, then the countdowns, then the last
+    limits.
+    """
     limits = usage.limits
     line = number_line(limits, moment, '  ', lefts=len(limits), tails=tails)
     if width_of(line) > width:
@@ -3588,7 +3812,7 @@ def summary_line(usage, moment, width, tails={}):
 
 
 def limit_names(limit):
-    """What a limit is called beside its bar, the longest first."""
+    """Return what a Limit is called beside its bar, the longest name first."""
     name = limit.label.replace('7-Day ', '')
     if limit.kind != 'rate':
         return limit.label + ':', name + ':', name, limit.short
@@ -3596,7 +3820,11 @@ def limit_names(limit):
 
 
 def limit_rows(limit, columns, scene):
-    """The rows of one limit: its bar and its reset, which the compact form has in one."""
+    """Yield the rows of one Limit: its bar, its reset, its amount where it is about money.
+
+    Other features may add rows of their own. In compact form the countdown stands behind the bar,
+    and there are no rows for the reset and for these.
+    """
     if limit.used is None:
         amount = amount_words(limit.amount)
         yield Row(LIST, 'Usage credits: %s, no limit' % amount,
@@ -3620,13 +3848,18 @@ def limit_rows(limit, columns, scene):
 
 
 def account_rows(scene):
-    """The rows of who is logged in: name and address, organization and badges, tier."""
+    """Yield the rows of who is logged in: name and address, organization and badges, tier.
+
+    The badge is the plan's own name where the service tells one.
+    """
     account = account_of(scene.snapshot, scene.place)
     who = account.name or account.email
     if account.name and account.email:
         who = '%s (%s)' % (account.name, account.email)
     if who:
-        yield Row(PERSON, (Span(scene.icon('👤')), Span(who, 'strong')))
+        yield Row(
+            PERSON, (Span(scene.icon('👤')), Span(who, 'strong'))
+        )
     badges = account.badges
     if account.plan:
         badges = (account.plan,)
@@ -3646,7 +3879,7 @@ def account_rows(scene):
 
 
 def usage_rows(scene):
-    """The rows of the limits."""
+    """Yield the rows of all limits, and of an account that has none the words for that."""
     usage = scene.known('usage').value
     if not usage:
         return
@@ -3665,7 +3898,10 @@ def usage_rows(scene):
 
 
 def end_rows(scene):
-    """The rows below the numbers: when they came, and what is wrong."""
+    """Yield the rows below the numbers: when they came and from whom, and what is wrong.
+
+    When the next request comes is told where that takes longer than usual.
+    """
     known, moment = scene.known('usage'), scene.moment
     more = []
     usage = known.value
@@ -3682,18 +3918,25 @@ def end_rows(scene):
 
 
 def code_summary(scene):
-    """(the limits in one line, words) for screens of one or two rows."""
+    """Return (the limits in one line, words) for a screen of one or two rows."""
     usage = scene.known('usage').value
     if not usage:
         return (), ''
     if not usage.limits:
         return (), NO_LIMITS
-    tails = {limit.id: part.tail(scene, limit) for limit in usage.limits for part in LIMIT_PARTS}
+    tails = {
+        limit.id: part.tail(scene, limit)
+        for limit in usage.limits
+        for part in LIMIT_PARTS
+    }
     return summary_line(usage, scene.moment, scene.width, tails), ''
 
 
 def judged_usage(snapshot, place):
-    """The Usage that --check judges. The status line alone has to tell both of its windows."""
+    """Return the Usage that --check judges.
+
+    Without a whole report the status line has to tell both of its windows, or one is not known.
+    """
     usage = snapshot[place, 'usage'].value
     if not usage:
         return Usage((), 0.0, False)
@@ -3702,7 +3945,7 @@ def judged_usage(snapshot, place):
 
 
 def limit_json(snapshot, place, limit, moment):
-    """A Limit as values of JSON, with what other features know of it."""
+    """Return a Limit as values of JSON, with what other features know of it."""
     left = None
     if limit.resets_at is not None:
         left = max(0, int(limit.resets_at - moment.now))
@@ -3715,7 +3958,7 @@ def limit_json(snapshot, place, limit, moment):
 
 
 def spend_json(limit):
-    """The extra usage as values of JSON, in units of its currency."""
+    """Return the paid extra usage as values of JSON, in units of its currency."""
     amount = limit.amount
     scale, most = 10 ** amount.digits, None
     if amount.limit is not None:
@@ -3725,7 +3968,7 @@ def spend_json(limit):
 
 
 def spend_of(snapshot, place):
-    """The Limit of the extra usage, or None."""
+    """Return the Limit of the paid extra usage, or None."""
     usage = snapshot[place, 'usage'].value
     for limit in usage.limits if usage else ():
         if limit.kind == 'spend':
@@ -3734,7 +3977,7 @@ def spend_of(snapshot, place):
 
 
 def code_json(snapshot, place, moment, mode):
-    """The account and its limits as values of JSON."""
+    """Return the account and its limits as values of JSON."""
     account = account_of(snapshot, place)
     usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
     limits = usage.rates if usage else ()
@@ -3749,7 +3992,7 @@ def code_json(snapshot, place, moment, mode):
 
 
 def code_metrics(snapshot, place, moment, mode):
-    """The samples of the limits for Prometheus."""
+    """Return the samples of the limits for Prometheus: name -> [(labels, value)]."""
     usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
     limits = usage.rates if usage else ()
     found = {
@@ -3767,7 +4010,10 @@ def code_metrics(snapshot, place, moment, mode):
 
 
 def find_logins(setup, snapshot, moment):
-    """The Findings about every place where a Claude Code login may be, and whose it is."""
+    """Yield the Findings about each place where a login may be, and about whose login it is.
+
+    The scopes of a login tell whether it can read usage at all.
+    """
     env, now = setup.env, moment.now
     for read in LOGIN_PLACES:
         place = short_path(config_path(env, '.credentials.json'))
@@ -3806,7 +4052,10 @@ def find_logins(setup, snapshot, moment):
 
 
 def find_usage(setup, snapshot, moment):
-    """The Finding about the service, after it was asked for usage."""
+    """Yield the Finding about the service, which was just asked for usage, and about its clock.
+
+    It is good news too that the service has to be left alone for a while.
+    """
     known = snapshot[setup.place, 'usage']
     took, ahead = snapshot[setup.place, 'took'].value or (None, 0)
     if abs(ahead) >= CLOCK_OFF:
@@ -3825,7 +4074,7 @@ def find_usage(setup, snapshot, moment):
 
 
 def demo_usage(now):
-    """A usage reply for an invented account, whose percents rise and begin anew."""
+    """Return a usage reply for an invented account, whose percents rise and begin anew."""
     def window(seconds, pace):
         return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
     fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
@@ -3837,14 +4086,18 @@ def demo_usage(now):
 
 
 def demo_code(now):
-    """The Readings of the invented account."""
+    """Yield the Readings of the invented account."""
     profile = {'account': {'display_name': 'Ada Example', 'email': 'ada@example.com'},
                'organization': {'name': 'Example Engines',
                                 'organization_type': 'claude_enterprise',
                                 'rate_limit_tier': 'default_claude_max_5x'}}
     usage = parse_usage(demo_usage(now), now)
-    yield Reading('', 'profile', Known(parse_profile(profile), now, None, PLANNED, now + DAY))
-    yield Reading('', 'usage', Known(usage, now, None, PLANNED, now + 1, now))
+    yield Reading(
+        '', 'profile', Known(parse_profile(profile), now, None, PLANNED, now + DAY)
+    )
+    yield Reading(
+        '', 'usage', Known(usage, now, None, PLANNED, now + 1, now)
+    )
 
 
 CODE_TITLE = 'Claude Code Usage'
@@ -4226,6 +4479,21 @@ def full_windows_left(week_percent_left, seconds_left, pairs):
     return max(0.0, left)
 
 
+FEW_WINDOWS = 5                 # fewer past windows than this are told
+HISTORY_DAYS = 35               # of the panel, and as long as samples are kept
+HISTORY_BAR = 8                 # cells of the bar of a day
+STORED_INTERVAL = 300           # seconds between two outlooks that are stored for the status line
+STORED_MAX_AGE = 600            # seconds; the status line shows no older one
+# The dots of Braille: the bit of each in a cell, by its column and its row from the top.
+DOTS = (
+    (0x01, 0x02, 0x04, 0x40),
+    (0x08, 0x10, 0x20, 0x80),
+)
+AXIS_CELLS = 5                  # of the labels on the left
+PICTURE_WIDTH, PICTURE_HEIGHT = 24, 6       # a smaller panel has no picture
+CHART_MOST = 12                 # lines of a chart
+
+
 class History(NamedTuple):
     """What is known of the windows of one limit, the current one and the past."""
     window: int                             # seconds
@@ -4234,12 +4502,17 @@ class History(NamedTuple):
     outlook: Outlook
     full_left: Optional[float] = None       # full 5-hour windows that the week has room for
 
+    @property
+    def resets_at(self):
+        """When the current window ends."""
+        return self.samples[-1][2]
+
 
 class OutlookPoller(Poller):
-    """Makes the Outlook of each limit from the samples in the store.
+    """Makes the Outlook of each limit, from the samples in the store.
 
-    Only new samples are read. In memory are those of current windows, and a Summary of each
-    finished one, which the store keeps for a year.
+    Only new samples are read, once a minute or when the file has changed. In memory are those of
+    the current windows, and a Summary of each finished one; the store keeps these for a year.
     """
     sources = ('outlook',)
     modes = ('code',)
@@ -4248,156 +4521,192 @@ class OutlookPoller(Poller):
     def __init__(self, setup):
         super().__init__(setup, setup.place)
         self.store = setup.store
-        self.seen = self.account = None     # the store's stamp, and whose samples it has
-        self.reckoned_at = 0.0
+        self.stamp = self.account = None    # the store's, and whose samples are known
+        self.made_at = 0.0
         self.samples, self.past = {}, {}    # name -> list of samples, tuple of Summaries
-        self.windows = {}                   # name -> seconds
+        self.since = {}                     # name -> the time of the last sample that was read
 
     def once(self):
         now = self.clock()
         stamp = file_stamp(self.store.path)
         account = account_key(self.setup.logins.identity(), self.env)
-        is_new = (stamp, account) != self.seen
-        if is_new or not 0 <= now - self.reckoned_at < MINUTE:
-            self.seen = stamp, account
-            _, failure = tried(self.reckon, account, now)
-            self.reckoned_at = now
-            if failure:
-                self.tell('outlook', Known({}, now, phase=PLANNED))
-        return WATCH_SECONDS
+        is_same = (stamp, account) == (self.stamp, self.account)
+        if is_same and 0 <= now - self.made_at < MINUTE:
+            return WATCH_SECONDS
+        histories, failure = tried(self.read, account, now)
+        self.stamp, self.made_at = stamp, now
+        self.tell('outlook', Known(histories or {}, now, phase=PLANNED))
+        if histories:
+            self.store_outlooks(histories, now)
+        return WATCH_SECONDS if histories else STORE_LOOK
 
     def ask_now(self, at, max_age=None):
-        self.reckoned_at = 0.0
+        self.made_at = 0.0
         super().ask_now(at, max_age)
 
     def is_settled(self, snapshot):
-        """Whether the newest number is in it; else it is asked for."""
-        made_at, told_at = snapshot[self.place, 'outlook'].at, snapshot[self.place, 'usage'].at
-        if made_at is not None and made_at < (told_at or 0):
+        """Whether the newest number is in it; else that is asked for."""
+        made_at = snapshot[self.place, 'outlook'].at
+        told_at = snapshot[self.place, 'usage'].at or 0.0
+        if made_at is None:
+            return False
+        if made_at < told_at:
             self.ask_now(told_at)
-        return made_at is not None and made_at >= (told_at or 0)
+        return made_at >= told_at
 
-    def reckon(self, account, now):
-        """Read what is new, and tell the History of each limit. SourceError of the store."""
+    def read(self, account, now):
+        """Read what is new -> {id of a limit: its History}. SourceError of the store.
+
+        A limit whose window has ended, or not begun, has none.
+        """
         if account != self.account:
-            self.account, self.samples, self.past = account, {}, {}
-            for name, bodies in self.store.windows(account, now).items():
-                self.past[name] = tuple(Summary(*json.loads(body)) for body in bodies)
-            if not self.past:
-                self.learn_from_others(account, now)
-        since = {}
-        for name, past in self.past.items():
-            since[name] = past[-1].resets_at - 1
-        for name, samples in self.samples.items():
-            if samples:
-                since[name] = samples[-1][0]
-        finished, histories = {}, {}
-        for name, (window, samples) in self.store.samples(account, since, now).items():
-            self.windows[name] = window
-            known = self.samples.setdefault(name, [])
-            known += samples
+            self.begin(account, now)
+        histories = {}
+        for name, (window, new) in self.store.samples(account, self.since, now).items():
+            if new:
+                self.since[name] = new[-1][0]
             if window:
-                finished[name] = window, self.finish(name, window, now)
-        self.store_finished(account, finished, now)
-        for name, samples in self.samples.items():
-            window = self.windows.get(name)
-            if window and samples and samples[-1][2]:
-                histories[name] = self.history(name, window, now)
-        self.tell('outlook', Known(histories, now, phase=PLANNED))
-        self.store_outlooks(account, histories, now)
+                history = self.history(name, window, new, now)
+                if history:
+                    histories[name] = history
+        return histories
 
-    def learn_from_others(self, account, now):
-        """Begin with the past that other programs know, where the store has none."""
-        for read in PASTS:
-            for name, window, samples in read(now):
-                self.past[name] = summaries(samples, window, now)
-                self.store_finished(account, {name: (window, self.past[name])}, now)
+    def begin(self, account, now):
+        """Begin with the past of an account.
 
-    def finish(self, name, window, now):
-        """Make summaries of the windows that have ended since, and let their samples go."""
-        samples = self.samples[name]
-        known = {int(summary.resets_at) for summary in self.past.get(name, ())}
-        found = [summary for summary in summaries(samples, window, now)
-                 if not known.intersection(range(int(summary.resets_at) - SAME_WINDOW,
-                                                 int(summary.resets_at) + SAME_WINDOW + 1))]
+        The store has it; where it has none, other programs may, which are asked once. Of the week
+        all samples are read, for they tell what a full 5-hour window takes of it.
+        """
+        stored = self.store.windows(account, now)
+        self.account, self.samples, self.past, self.since = (
+            account,
+            {},
+            {},
+            {},
+        )
+        for name, bodies in stored.items():
+            self.past[name] = tuple(
+                Summary(*json.loads(body)) for body in bodies
+            )
+            if name != 'seven_day':         # of which all samples tell what a full window takes
+                self.since[name] = self.past[name][-1].resets_at - 1
+        if not stored:
+            for read in PASTS:
+                for name, window, samples in read(now):
+                    self.keep(name, window, summaries(samples, window, now), now)
+
+    def keep(self, name, window, found, now):
+        """Add Summaries to the past of a limit, here and in the store.
+
+        One of a window that is known already is left out: the resets that are told of one window
+        differ by up to a minute.
+        """
+        known = self.past.get(name, ())
+        if known:       # resets of one window differ by up to a minute
+            found = [summary for summary in found
+                     if summary.resets_at > known[-1].resets_at + SAME_WINDOW]
         if found:
-            self.past[name] = self.past.get(name, ()) + tuple(found)
-        is_week = window > DAY
-        self.samples[name] = [sample for sample in samples
-                              if (sample[2] or now) > now
-                              or is_week and sample[0] > now - 5 * window]
-        return found
+            self.past[name] = known + tuple(found)
+            rows = [
+                (int(summary.resets_at), json.dumps(summary))
+                for summary in found
+            ]
+            tried(
+                self.store.keep_windows,
+                self.account,
+                {name: (window, rows)},
+                now,
+            )
 
-    def store_finished(self, account, finished, now):
-        """Keep new summaries in the store: {name: (window, Summaries)}."""
-        rows = {}
-        for name, (window, found) in finished.items():
-            if found:
-                rows[name] = window, [(int(summary.resets_at), json.dumps(summary))
-                                      for summary in found]
-        if rows:
-            tried(self.store.keep_windows, account, rows, now)
+    def history(self, name, window, new, now):
+        """Return the History of a limit after new samples; None where no window runs.
 
-    def history(self, name, window, now):
-        """The History of one limit."""
-        past, samples = self.past.get(name, ()), without_repeats(self.samples[name])
-        resets_at = samples[-1][2]
-        found = outlook_from(samples, past, resets_at, window, now)
+        Finished windows become Summaries, and their samples are let go.
+        """
+        samples = [
+            sample for sample in self.samples.get(name, []) + new if sample[2]
+        ]
+        self.keep(name, window, summaries(samples, window, now), now)
+        running = [sample for sample in samples if sample[2] > now]
+        self.samples[name] = running
+        if name == 'seven_day':
+            self.samples[name] = list(without_repeats(samples))
+        if not running:
+            return None
+        resets_at = running[-1][2]
+        past = self.past.get(name, ())
         full_left = None
-        fives = self.past.get('five_hour')
-        if name == 'seven_day' and fives and resets_at > now:
-            pairs = week_parts(fives, samples, window, now)
-            full_left = full_windows_left(100 - samples[-1][1], resets_at - now, pairs)
-        own = tuple(sample for sample in samples if abs(sample[2] - resets_at) <= SAME_WINDOW)
-        return History(window, own, past, found, full_left)
+        if name == 'seven_day':
+            parts = week_parts(
+                self.past.get('five_hour', ()), self.samples[name], window, now
+            )
+            full_left = full_windows_left(100 - running[-1][1], resets_at - now, parts)
+        return History(
+            window=window,
+            samples=without_repeats(running),
+            past=past,
+            outlook=outlook_from(running, past, resets_at, window, now),
+            full_left=full_left)
 
-    def store_outlooks(self, account, histories, now):
-        """Leave the outlooks for the status line, which has no time to make them."""
-        told = {name: [history.samples[-1][2]] + list(history.outlook[:4])
-                for name, history in histories.items() if history.outlook.low is not None}
-        stored = tried(self.store.recall, account, '', now)[0]
-        before = stored.replies.get('outlook', (0.0, '')) if stored else (now, '')
-        if told and not 0 <= now - before[0] < OUTLOOK_STORED_SECONDS:
-            tried(self.store.add, (), {(account, 'outlook'): (now, json.dumps(told))},
-                  ('', ()), now)
+    def store_outlooks(self, histories, now):
+        """Leave the outlooks for the status line, which has no time to make them.
+
+        Of all monitors the first one that finds them older than STORED_INTERVAL writes.
+        """
+        told = {}
+        for name, history in histories.items():
+            if history.outlook.low is not None:
+                told[name] = [history.resets_at] + list(history.outlook[:4])
+        stored, _ = tried(self.store.recall, self.account, '', now)
+        if stored and told:
+            at = stored.replies.get('outlook', (0.0, ''))[0]
+            if not 0 <= now - at < STORED_INTERVAL:
+                reply = {(self.account, 'outlook'): (now, json.dumps(told))}
+                tried(self.store.add, (), reply, ('', ()), now)
 
 
 def history_of(snapshot, place, limit):
-    """The History of a Limit, if it is of the same window; else None."""
+    """Return the History of a Limit; None where it is not known, or is of another window."""
     history = (snapshot[place, 'outlook'].value or {}).get(limit.id)
     if not history or not limit.resets_at:
         return None
-    if abs(history.samples[-1][2] - limit.resets_at) > SAME_WINDOW:
+    if abs(history.resets_at - limit.resets_at) > SAME_WINDOW:
         return None
     return history
 
 
 def landing_words(outlook, resets_at, moment):
-    """Where a limit lands, in words: wordings, the longest first; none where it is silent."""
-    if outlook.low is None or outlook.low is not None and moment.left(resets_at) <= 0:
+    """Return where a limit lands, in words, the longest first; none where the outlook is silent.
+
+    The last and shortest is that of status lines: '→88%', or '⚠16:05' where it runs out. "Resets"
+    and "runs out" are never said of one another.
+    """
+    if outlook.low is None or moment.left(resets_at) <= 0:
         return ()
-    low, high = percent_shown(outlook.low), min(100, percent_shown(outlook.high))
-    if outlook.high < 100:
+    low, high = percent_shown(outlook.low), percent_shown(outlook.high)
+    if high < 100:
         span = '%d%%' % high
         if low != high:
             span = '%d–%d%%' % (low, high)
         return 'Lands at ' + span, 'Lands ' + span, '→' + span, '→%d%%' % high
     begin = moment.clock(outlook.out_from)
-    if outlook.low < 100:
+    if low < 100:
+        words = 'May run out from ' + begin
         rate = ' · %.2g%%/h keeps you under' % outlook.rate
-        return ('May run out from ' + begin + rate, 'May run out from ' + begin,
-                'May run out ' + begin, '→100%')
+        return words + rate, words, 'May run out ' + begin, '→100%'
     end = moment.clock(outlook.out_until)
     span = begin
     if end != begin:
-        span = '%s–%s' % (begin, end)
-    early = countdown(max(0, resets_at - outlook.out_from))
-    return ('⚠ Runs out %s, %s before the reset' % (span, early), '⚠ Runs out ' + span,
-            '⚠ Runs out ' + begin, '⚠' + begin)
+        span = begin + '–' + end
+    early = countdown(resets_at - outlook.out_from)
+    words = '⚠ Runs out ' + span
+    return '%s, %s before the reset' % (words, early), words, '⚠ Runs out ' + begin, '⚠' + begin
 
 
 def landing_role(outlook):
-    """The colour of a landing: that of the level at its high end."""
+    """Return the colour of a landing: that of the level at its high end."""
+    if outlook.low is None:
+        return 'dim'
     return level(min(outlook.high, 100))
 
 
@@ -4410,36 +4719,58 @@ def landing_rows(scene, limit):
     if words:
         yield Row(OUTLOOK, *words, role=landing_role(history.outlook))
     if history.full_left is not None and limit.used < 100:
-        count = int(history.full_left + 0.5)
+        count = round(history.full_left)
         yield Row(OUTLOOK, '≈ %d full 5-hour windows left in it' % count,
                   '≈ %d windows left' % count, '≈ %d left' % count, role='soft')
 
 
 def landing_tail(scene, limit):
-    """A landing in a few cells: '→88%', or '⚠16:05' where it runs out; '' where it is silent."""
+    """The shortest of `landing_words`; '' where there are none."""
     history = history_of(scene.snapshot, scene.place, limit)
     if not history:
         return ''
-    words = landing_words(history.outlook, limit.resets_at, scene.moment)
-    return words[-1] if words else ''
+    words = landing_words(history.outlook, limit.resets_at, scene.moment) or ('',)
+    return words[-1]
 
 
 def stored_tails(replies, moment):
-    """{id: landing in a few cells} of the outlooks that a monitor has stored of late."""
+    """{id: shortest of `landing_words`} of the outlooks that a monitor has stored of late."""
     at, body = replies.get('outlook', (0.0, '{}'))
-    if not 0 <= moment.now - at < OUTLOOK_TAKEN_SECONDS:
+    if not 0 <= moment.now - at < STORED_MAX_AGE:
         return {}
     tails = {}
     for name, (resets_at, low, high, out_from, out_until) in json.loads(body).items():
-        outlook = Outlook(low, high, out_from, out_until, 0)
-        words = landing_words(outlook, resets_at, moment)
+        words = landing_words(Outlook(low, high, out_from, out_until, 0), resets_at, moment)
         if words:
             tails[name] = words[-1]
     return tails
 
 
+def projected_percent(snapshot, place, limit):
+    """The high end of a limit's landing, in percent; None where it is silent."""
+    history = history_of(snapshot, place, limit)
+    if not history:
+        return None
+    return history.outlook.high
+
+
+def outlook_help(scene):
+    """Yield the sentences of the help about mark, range and picture."""
+    yield ('│ in a bar marks how much of its time has passed; "Lands at 71–88%" is where it will '
+           'be at its reset, 7 times in 10, after your own past windows.')
+    yield ('The picture: solid is the course so far, dots to the right the range, the diagonal an '
+           'even pace.')
+    for name, history in (scene.known('outlook').value or {}).items():
+        seen = history.outlook.windows_seen
+        if history.outlook.low is not None and seen < FEW_WINDOWS:
+            yield 'The landing of %s is from %d windows.' % (name.replace('_', ' '), seen)
+
+
 def outlook_json(snapshot, place, limit, moment):
-    """The outlook of a limit as values of JSON; null where it is silent."""
+    """Return the outlook of a limit as values of JSON; null where it is silent.
+
+    Percents are cut at 100, for more cannot be used.
+    """
     history = history_of(snapshot, place, limit)
     if not history or history.outlook.low is None:
         return {'outlook': None}
@@ -4455,85 +4786,68 @@ def outlook_json(snapshot, place, limit, moment):
     }}
 
 
-def projected_percent(snapshot, place, limit):
-    """The high end of a limit's landing, in percent; None where it is silent."""
-    history = history_of(snapshot, place, limit)
-    return history.outlook.high if history else None
-
-
-def outlook_help(scene):
-    """Yield the sentences of the help about mark, range and picture."""
-    yield ('│ in a bar marks how much of its time has passed; "Lands at 71–88%" is where it will '
-           'be at its reset, 7 times in 10, after your own past windows.')
-    yield ('The picture: solid is the course so far, dots to the right the range, the diagonal an '
-           'even pace.')
-    for name, history in (scene.known('outlook').value or {}).items():
-        seen = history.outlook.windows_seen
-        if history.outlook.low is not None and seen < FEW_WINDOWS:
-            yield 'The landing of %s is from %d windows.' % (name.replace('_', ' '), seen)
-
-
 def outlook_metrics(snapshot, place, moment, mode):
-    """The samples of the landings for Prometheus."""
+    """The samples of the landings for Prometheus: both ends of each range."""
     samples = []
-    if mode == 'code':
-        for limit in MODES[mode].limits(snapshot, place).limits:
-            history = history_of(snapshot, place, limit)
-            if history and history.outlook.low is not None:
-                for bound in ('low', 'high'):
-                    value = min(100.0, getattr(history.outlook, bound)) / 100
-                    samples.append(({'limit': limit.id, 'bound': bound}, value))
+    for limit in MODES[mode].limits(snapshot, place).limits:
+        found = outlook_json(snapshot, place, limit, moment)['outlook']
+        for bound in ('low', 'high') if found else ():
+            value = found[bound + '_percent'] / 100
+            samples.append(({'limit': limit.id, 'bound': bound}, value))
     return {'limit_projected_ratio': samples}
 
 
-# The picture. Its dots are those of Braille: two columns of four in each cell, as bits.
-
-DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-AXIS_CELLS = 5                  # of the labels on the left
-PICTURE_WIDTH, PICTURE_HEIGHT = 24, 6       # a smaller panel has no picture
-CHART_MOST = 12                 # lines of a chart
-
-
 class Canvas:
-    """Dots on a grid of cells; each cell shows its layer of highest rank."""
+    """Dots on a grid of cells. A cell shows the dots of one layer, that of highest rank in it."""
 
     def __init__(self, width, height):
         self.width, self.height = width, height
-        self.cells = {}         # (x, y) -> {layer: bits}
+        self.layers = {}        # (x, y) of a cell -> {layer: its bits}
 
     def dot(self, x, y, layer):
-        """Set a dot; x counts half cells, y quarters of one from the top."""
+        """Set a dot; x counts half cells from the left, y quarters of one from the top."""
         if 0 <= x < 2 * self.width and 0 <= y < 4 * self.height:
-            cell = self.cells.setdefault((x // 2, y // 4), {})
-            cell[layer] = cell.get(layer, 0) | DOTS[x % 2][y % 4]
+            bits = self.layers.setdefault((x // 2, y // 4), {})
+            bits[layer] = (
+                bits.get(layer, 0) | DOTS[x % 2][y % 4]
+            )
 
-    def lines(self, layers, is_ascii):
-        """The lines of the cells; `layers` are (name, role, ASCII character), highest first."""
+    def lines(self, looks, is_ascii):
+        """The lines of spans; `looks` are {layer: (role, ASCII character)}, the highest first."""
         lines = []
         for y in range(self.height):
             line = ()
             for x in range(self.width):
+                found = self.layers.get((x, y), {})
                 span = Span(' ')
-                for name, role, plain in layers:
-                    bits = self.cells.get((x, y), {}).get(name)
-                    if bits:
-                        span = Span(plain if is_ascii else chr(0x2800 + bits), role)
+                for layer in found and looks:
+                    if layer in found:
+                        role, plain = looks[layer]
+                        span = Span(plain if is_ascii else chr(0x2800 + found[layer]), role)
                         break
                 line += (span,)
             lines.append(line)
         return lines
 
 
-def draw_chart(history, limit, width, height, now, has_fan):
-    """The Canvas of a window: its course, the even pace, the range to come, now, and 100 %."""
+def draw_chart(history, width, height, now, has_range):
+    """Draw a window from its start to its reset, 0 to 100 percent -> a Canvas.
+
+    Its layers are the course so far, now, the range to come, the even pace, and 100 percent.
+    Between two samples the course is a straight line.
+    """
     canvas = Canvas(width, height)
-    start, columns, most = limit.resets_at - history.window, 2 * width, 4 * height - 1
-    points = current_points(history.samples, limit.resets_at, history.window, now)
-    used, outlook = points[-1][1], history.outlook
+    columns, lowest = 2 * width, 4 * height - 1
+    end, outlook = history.resets_at, history.outlook
+    start = end - history.window
+    points = current_points(history.samples, end, history.window, now)
+    used = points[-1][1]
 
     def row_of(percent):
-        return int(round((100 - max(0, min(percent, 100))) / 100 * most))
-    last = None
+        return round(
+            (100 - max(0, min(percent, 100))) / 100 * lowest
+        )
+    last = row_of(0)
     for x in range(columns):
         part = (x + 0.5) / columns
         at = start + part * history.window
@@ -4542,177 +4856,204 @@ def draw_chart(history, limit, width, height, now, has_fan):
         if x % 4 == 0:
             canvas.dot(x, row_of(100 * part), 'pace')
         if at <= now:
-            y = row_of(percent_at(points, at))
-            first = y if last is None else last
-            for between in range(min(first, y), max(first, y) + 1):
-                canvas.dot(x, between, 'course')
-            last = y
-        elif has_fan and outlook.low is not None:
-            way = (at - now) / (limit.resets_at - now)
-            low = row_of(used + (outlook.low - used) * way)
-            high = row_of(used + (outlook.high - used) * way)
-            for y in range(high, low + 1):
+            row = row_of(percent_at(points, at))
+            for y in range(min(last, row), max(last, row) + 1):
+                canvas.dot(x, y, 'course')
+            last = row
+        elif has_range and outlook.low is not None:
+            way = (at - now) / (end - now)
+            top = row_of(used + (outlook.high - used) * way)
+            bottom = row_of(used + (outlook.low - used) * way)
+            for y in range(top, bottom + 1):
                 if (x + y) % 2:
-                    canvas.dot(x, y, 'fan')
-    place = int((now - start) / history.window * columns)
-    for y in range(0, most + 1, 2):
-        canvas.dot(place, y, 'now')
+                    canvas.dot(x, y, 'range')
+    for y in range(0, lowest + 1, 2):
+        canvas.dot(
+            int((now - start) / history.window * columns), y, 'now'
+        )
     return canvas
 
 
 def picture_rows(limit, scene):
-    """Yield the rows of the burn-up chart of a limit, as large as the panel allows.
+    """Yield the rows of the picture of a limit, as large as the panel allows.
 
-    Where it is small, the finished windows go first, then the labels, then the range.
+    Where that is small, the finished windows go first, then the labels, then the range. The
+    labels say what is left, and the local times of the start and the reset.
     """
     history = history_of(scene.snapshot, scene.place, limit)
-    outlook, room, now = history.outlook, scene.height, scene.moment.now
-    words = landing_words(outlook, limit.resets_at, scene.moment) or ('No outlook yet',)
+    outlook, moment, room = history.outlook, scene.moment, scene.height
+    words = landing_words(outlook, limit.resets_at, moment) or ('No outlook yet',)
+    words_row = Row(LIST, *words, role=landing_role(outlook))
     if scene.width < PICTURE_WIDTH or room < PICTURE_HEIGHT:
-        yield Row(LIST, *words)
+        yield words_row
         return
-    has_peaks = room >= PICTURE_HEIGHT + 3 and bool(history.past)
     has_labels = room >= PICTURE_HEIGHT + 2
+    has_peaks = room >= PICTURE_HEIGHT + 3 and bool(history.past)
     axis = AXIS_CELLS if has_labels else 0
     width = scene.width - axis
     height = room - 1 - has_labels - has_peaks
     height = max(PICTURE_HEIGHT - 1, min(height, CHART_MOST, width // 3))
-    canvas = draw_chart(history, limit, width, height, now, room > PICTURE_HEIGHT)
-    role = level(limit.used)
-    layers = (('course', role, '*'), ('now', 'strong', '|'),
-              ('fan', landing_role(outlook) if outlook.low is not None else 'dim', ':'),
-              ('pace', 'dim', '.'), ('full', 'dim', '-'))
-    labels = {0: '100%', height // 2: ' 50%', height - 1: '  0%'}
-    for y, line in enumerate(canvas.lines(layers, scene.ui.ascii)):
-        if axis:
-            line = (Span(labels.get(y, '').ljust(axis), 'dim'),) + line
+    looks = {
+        'course': (level(limit.used), '*'),
+        'now': ('strong', '|'),
+        'range': (landing_role(outlook), ':'),
+        'pace': ('dim', '.'),
+        'full': ('dim', '-'),
+    }
+    # It stays the same until now has come half a dot further.
+    step = history.window / width / 4
+    begin = history.resets_at - history.window
+    now = begin + (moment.now - begin) // step * step
+    moment.change_at(now + step + 0.001)
+    chart = draw_chart(history, width, height, now, room > PICTURE_HEIGHT)
+    labels = {0: '0%', height // 2: '50%', height - 1: '100%'}     # what is left
+    for y, line in enumerate(chart.lines(looks, scene.ui.ascii)):
+        if has_labels:
+            line = (
+                Span(labels.get(y, '').rjust(axis - 1) + ' ', 'dim'),
+            ) + line
         yield Row(LIST, line)
     if has_labels:
-        start, end = (scene.moment.clock(at) for at in
-                      (limit.resets_at - history.window, limit.resets_at))
-        gap = max(1, width - cells(start) - cells(end))
-        yield Row(LIST, ' ' * axis + start + ' ' * gap + end, role='dim')
+        start = moment.clock(begin)
+        end = moment.clock(history.resets_at)
+        gap = ' ' * max(1, width - cells(start + end))
+        yield Row(LIST, 'left'.ljust(axis) + start + gap + end, role='dim')
     if has_peaks:
         yield Row(LIST, peaks_line(history.past, scene.width))
-    yield Row(LIST, *words, role=layers[2][1])
+    yield words_row
 
 
 def peaks_line(past, width):
-    """The line of the peaks of the last finished windows, a bar each; full ones are red."""
-    label = 'Past: '
-    line = (Span(label, 'dim'),)
-    for summary in past[-max(0, width - len(label)):]:
+    """Return the line of the peaks of the last finished windows, a bar each; full ones are
+    red.
+    """
+    line = (Span('Past: ', 'dim'),)
+    for summary in past[-max(1, width - width_of(line)):]:
         height = max(0, min(7, int(summary.peak * 8 / 100)))
         line += (Span('▁▂▃▄▅▆▇█'[height], level(summary.peak)),)
     return line
 
 
 def picture_panels(scene):
-    """Yield a Panel for each limit whose course is known."""
-    for index, limit in enumerate(MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits):
+    """Yield a Panel for each limit of which there is a History."""
+    mode = scene.ui.mode
+    limits = MODES[mode].limits(scene.snapshot, scene.place).limits
+    for index, limit in enumerate(limits):
         if history_of(scene.snapshot, scene.place, limit):
-            yield Panel(20 + index / 100, (scene.ui.mode,), limit.label,
+            yield Panel(20 + index / 100, (mode,), limit.label,
                         functools.partial(picture_rows, limit))
 
 
-def waited_seconds(past):
-    """How long one waited in all for the reset of windows that were full."""
-    return sum(summary.resets_at - summary.full_at for summary in past
-               if summary.full_at is not None)
-
-
 def history_rows(scene):
-    """Yield the rows of the last five weeks: a day each, with its windows and their peaks."""
-    histories = scene.known('outlook').value or {}
-    history = histories.get('five_hour')
-    if not history:
-        return
-    past = [summary for summary in history.past
-            if summary.resets_at > scene.moment.now - HISTORY_DAYS * DAY]
+    """Yield the rows of the last five weeks: a day each, with its windows and their peaks.
+
+    The bar of a day is the sum of its peaks, against that of the busiest day.
+    """
+    history = (scene.known('outlook').value or {}).get('five_hour')
+    since = scene.moment.now - HISTORY_DAYS * DAY
+    past = [summary for summary in history.past if summary.resets_at > since] if history else []
     if not past:
         return
     full = [summary for summary in past if summary.full_at is not None]
     words = '%d windows in %d days, %d full' % (len(past), HISTORY_DAYS, len(full))
-    waited = ', %s waited' % countdown(waited_seconds(full)) if full else ''
-    yield Row(LIST, words + waited, words, role='soft')
+    if full:
+        waited = sum(summary.resets_at - summary.full_at for summary in full)
+        yield Row(LIST, '%s, %s waited' % (words, countdown(waited)), words, role='soft')
+    else:
+        yield Row(LIST, words, role='soft')
     days = {}
-    for summary in past:
+    for summary in reversed(past):
         local = time.localtime(summary.start)
-        days.setdefault(local[:3], []).append(summary)
-    most = max(sum(summary.peak for summary in windows) for windows in days.values())
-    for day in sorted(days, reverse=True):
-        windows = days[day]
-        used = sum(summary.peak for summary in windows)
+        days.setdefault(local[:3], []).insert(0, summary)
+    most = max(
+        sum(summary.peak for summary in windows) for windows in days.values()
+    )
+    for windows in days.values():
         local = time.localtime(windows[0].start)
-        month = MONTHS[local.tm_mon - 1]
-        name = '%s %s %2d ' % (WEEKDAYS[local.tm_wday], month, local.tm_mday)
-        line = (Span(name),) + bar(min(99.9, 100 * used / max(most, 1)), HISTORY_BAR, 'target')
+        day = WEEKDAYS[local.tm_wday], MONTHS[local.tm_mon - 1], local.tm_mday
+        used = 99.9 * sum(summary.peak for summary in windows) / max(most, 1)
+        line = (Span('%s %s %2d ' % day),) + bar(used, HISTORY_BAR, 'target')
         for summary in windows:
-            line += (Span(time.strftime('  %H:%M ', time.localtime(summary.start)), 'soft'),
-                     Span('%d%%' % percent_shown(summary.peak), level(summary.peak)))
+            at = time.strftime('  %H:%M ', time.localtime(summary.start))
+            peak = Span('%d%%' % percent_shown(summary.peak), level(summary.peak))
+            line += (Span(at, 'soft'), peak)
         yield Row(LIST, line)
 
 
-FEW_WINDOWS = 5                 # fewer past windows than this are told
-HISTORY_DAYS = 35
-HISTORY_BAR = 8                 # cells of the bar of a day
-OUTLOOK_STORED_SECONDS = 300    # how often the outlooks are stored for the status line ...
-OUTLOOK_TAKEN_SECONDS = 600     # ... and how old they may be there
-
-
-def demo_outlook(now):
-    """Yield the Reading of an invented past for the invented limits."""
-    histories = {}
-    for name, window, used in (('five_hour', 5 * HOUR, now / 3 % 101),
-                               ('seven_day', 7 * DAY, now / 40 % 101)):
-        resets_at = now + window - now % window
-        start = resets_at - window
-        step = (now - start) / 40
-        samples = tuple((start + step * index, used * (index / 40) ** 1.3, resets_at)
-                        for index in range(41))
-        past = []
-        for count in range(60, 0, -1):
-            end = start - (count - 1) * (window + window // 4)
-            peak = 20 + (count * 37) % 90
-            course = tuple(min(100.0, peak * (part / COURSE_PARTS) ** (0.6 + count % 5 / 4))
-                           for part in range(COURSE_PARTS + 1))
-            full_at = end - window / 6 if peak >= 100 else None
-            past.append(Summary(end - window, end, course, min(100.0, peak), full_at, end))
-        found = outlook_from(samples, tuple(past), resets_at, window, now)
-        histories[name] = History(window, samples, tuple(past), found,
-                                  6 if window > DAY else None)
-    yield Reading('', 'outlook', Known(histories, now, phase=PLANNED))
-
-
 def days_option(words):
-    """Return the days of --history. ArgumentTypeError unless it is a number above 0."""
+    """The days of --history. ArgumentTypeError unless they are a whole number above 0."""
     if not words.isdigit() or not int(words):
         raise argparse.ArgumentTypeError('must be a number of days')
     return int(words)
 
 
 def show_history(options):
-    """Print the samples of the store as CSV or JSON; return the exit code. Nobody is asked."""
+    """Print the samples of the store as CSV or JSON; return the exit code.
+
+    Nobody is asked, and nothing is written.
+    """
     now, env = time.time(), os.environ
     account = account_key(Logins(env).identity(), env)
-    found, failure = tried(Store(store_folder(env)).samples, account, {}, now)
+    found, failure = tried(
+        Store(store_folder(env)).samples, account, {}, now
+    )
     if failure:
         warn(STORE_TROUBLE[failure.code].format(failure.detail))
         return 1
     rows = []
     for name, (_, samples) in found.items():
-        rows += [(at, name, used, resets_at) for at, used, resets_at in samples
-                 if at > now - options.history * DAY]
-    told = [{'time': iso(at), 'limit': name, 'used_percent': used, 'resets_at': iso(resets_at)}
-            for at, name, used, resets_at in sorted(rows, key=lambda row: row[:2])]
+        for at, used, resets_at in samples:
+            if at > now - options.history * DAY:
+                rows.append({'time': iso(at), 'limit': name, 'used_percent': used,
+                             'resets_at': iso(resets_at)})
+    rows.sort(key=lambda row: (row['time'], row['limit']))
     if options.output == 'json':
-        emit(json.dumps({'schema': 1, 'samples': told}, indent=2) + '\n', sys.stdout)
-    else:
-        lines = ['time,limit,used_percent,resets_at\n']
-        lines += ['%s,%s,%g,%s\n' % (row['time'], row['limit'], row['used_percent'],
-                                     row['resets_at'] or '') for row in told]
-        emit(''.join(lines), sys.stdout)
+        emit(
+            json.dumps({'schema': 1, 'samples': rows}, indent=2) + '\n',
+            sys.stdout,
+        )
+        return 0
+    lines = ['time,limit,used_percent,resets_at']
+    for row in rows:
+        words = (
+            row['time'],
+            row['limit'],
+            '%g' % row['used_percent'],
+            row['resets_at'] or '',
+        )
+        lines.append(','.join(words))
+    emit('\n'.join(lines) + '\n', sys.stdout)
     return 0
+
+
+def demo_outlook(now):
+    """Yield the Reading of an invented past for two of the invented limits."""
+    histories = {}
+    for name, window, used in (('five_hour', 5 * HOUR, now / 3 % 101),
+                               ('seven_day', 7 * DAY, now / 40 % 101)):
+        resets_at = now + window - now % window
+        start = resets_at - window
+        samples = []
+        for index in range(41):
+            part = index / 40
+            samples.append(
+                (start + part * (now - start), used * part**1.3, resets_at)
+            )
+        past = []
+        for count in range(60, 0, -1):
+            end = start - (count - 1) * window * 1.25
+            peak = min(100.0, 20.0 + count * 37 % 90)
+            course = [peak * (part / COURSE_PARTS) ** (0.6 + count % 5 / 4)
+                      for part in range(COURSE_PARTS + 1)]
+            full_at = end - window / 6 if peak == 100 else None
+            past.append(
+                Summary(end - window, end, tuple(course), peak, full_at, end)
+            )
+        histories[name] = History(
+            window, tuple(samples), tuple(past),
+            outlook_from(samples, past, resets_at, window, now))
+    histories['seven_day'] = histories['seven_day']._replace(full_left=6)
+    yield Reading('', 'outlook', Known(histories, now, phase=PLANNED))
 
 
 POLLERS.append(OutlookPoller)
@@ -4894,12 +5235,17 @@ def read_organization(pages):
 
 def read_users(pages):
     """The pages of the users -> a list of their addresses, in lower case."""
-    return [text(row.get('email')).lower() for row in rows_of(pages)]
+    return [
+        text(row.get('email')).lower()
+        for row in rows_of(pages)
+    ]
 
 
 def read_workspaces(pages):
     """The pages of the workspaces -> a list of (id, name)."""
-    return [(text(row.get('id')), text(row.get('name'))) for row in rows_of(pages)]
+    return [
+        (text(row.get('id')), text(row.get('name'))) for row in rows_of(pages)
+    ]
 
 
 def read_bill(pages):
@@ -4928,7 +5274,9 @@ def read_day(pages):
         key = text(actor.get('api_key_name'))
         if '@' in key:
             key = 'API key ' + key
-        user = text(actor.get('email_address')).lower() or key or text(actor.get('type'))
+        user = (
+            text(actor.get('email_address')).lower() or key or text(actor.get('type'))
+        )
         for model in listed(row.get('model_breakdown') or []):
             name = text(model.get('model'))
             add_cost(tables, model.get('estimated_cost'),
@@ -4969,7 +5317,9 @@ def parse_part(document, at):
     decimal = exact_decimal()
     tables = new_tables()
     for table, sums in document.items():
-        tables[table].update({name: decimal(cents) for name, cents in sums.items()})
+        tables[table].update(
+            {name: decimal(cents) for name, cents in sums.items()}
+        )
     return tables
 
 
@@ -4993,7 +5343,9 @@ def bill_part(at):
 
 def month_parts(at):
     """The names of the parts of a time's month that tell costs: the bill, then each day."""
-    days = range(int(month_of(at)[0]), int(at) + 1, DAY)
+    days = range(
+        int(month_of(at)[0]), int(at) + 1, DAY
+    )
     return [bill_part(at)] + ['day ' + utc_day(day) for day in days]
 
 
@@ -5045,10 +5397,14 @@ class Admin:
         """
         from urllib.parse import quote
         kind, _, when = part.partition(' ')
-        path = ADMIN_PATH + KINDS[kind][0].format(when, utc_day(now + DAY))
+        path = ADMIN_PATH + KINDS[kind][0].format(
+            when, utc_day(now + DAY)
+        )
         seen, more = set(), ''
         while not self.stopped.is_set():
-            document = self.api.get(path + more, self.headers, self.key, exact_decimal())
+            document = self.api.get(
+                path + more, self.headers, self.key, exact_decimal()
+            )
             page = mapping(document, 'a page')
             self.results.put((part, None, None))
             yield page
@@ -5106,7 +5462,9 @@ def who_am_i(user, identity, emails, login_name):
     if not email and identity:
         email = identity.email
     if len(emails) != 1:
-        emails = [each for each in emails if each.split('@')[0] == login_name.lower()]
+        emails = [
+            each for each in emails if each.split('@')[0] == login_name.lower()
+        ]
     if not email and len(emails) == 1:
         email = emails[0]
     return email.lower()
@@ -5128,7 +5486,10 @@ def project(by_day, now):
     projected = so_far + rate * left
     low = high = None
 
-    last = [by_day.get(part) for part in month_parts(now)[1:][-7:]]
+    last = [
+        by_day.get(part)
+        for part in month_parts(now)[1:][-7:]
+    ]
     if len(last) == 7 and None not in last:
         weekly = sum(last) * HOUR / decimal(6 * DAY + now % DAY)
         if abs(weekly - rate) * RANGE_LEAST > abs(rate):
@@ -5150,8 +5511,13 @@ def ranked(sums, names):
 
     Only the workspace that is always there has no key.
     """
-    rows = [(names.get(key) or key or 'Default', cents) for key, cents in sums.items()]
-    return tuple(sorted(rows, key=lambda row: (-row[1], row[0])))
+    rows = [
+        (names.get(key) or key or 'Default', cents)
+        for key, cents in sums.items()
+    ]
+    return tuple(
+        sorted(rows, key=lambda row: (-row[1], row[0]))
+    )
 
 
 def reckon_console(parts, problems, you, at):
@@ -5165,8 +5531,14 @@ def reckon_console(parts, problems, you, at):
     bill, *days = month_parts(at)
     known = [part for part in days if part in parts]
     unknown = set([bill] + days).difference(parts, problems)
-    tables = summed([parts[part] for part in [bill] + days if part in parts])
-    told = [(part.split(' ')[0], problems[part]) for part in [bill] + days if part in problems]
+    tables = summed(
+        [parts[part] for part in [bill] + days if part in parts]
+    )
+    told = [
+        (part.split(' ')[0], problems[part])
+        for part in [bill] + days
+        if part in problems
+    ]
     if tables['uncounted']:
         currencies = ', '.join(sorted(tables['uncounted']))
         told.append(('uncounted', Failure('uncounted', currencies)))
@@ -5280,7 +5652,9 @@ class ConsolePoller(Asker):
             return not at
         if part == 'workspaces':
             bill = self.known(bill_part(now)) or new_tables()
-            return bool(set(bill['by_workspace']) - set(dict(known or ())) - {''})
+            return bool(
+                set(bill['by_workspace']) - set(dict(known or ())) - {''}
+            )
         return not known
 
     def request(self, source, attempt):
@@ -5303,7 +5677,9 @@ class ConsolePoller(Asker):
         try:
             failure = self.load(admin.each(first, now), attempt, problems)
             if refused and not failure and refused[-1] not in problems:
-                failure = self.load(admin.each(refused[:-1], now), attempt, problems)
+                failure = self.load(
+                    admin.each(refused[:-1], now), attempt, problems
+                )
         finally:
             gc.enable()
             admin.stopped.set()
@@ -5537,7 +5913,9 @@ def breakdown_rows(scene):
             rows.append(Row(LIST, title, role='strong'))
         for name, cents in costs:
             amount = ' ' + dollars(cents)
-            name = fit((Span('  ' + name),), max(0, scene.width - cells(amount)))
+            name = fit(
+                (Span('  ' + name),), max(0, scene.width - cells(amount))
+            )
             rows.append(Row(LIST, name + (Span(amount),)))
     return rows[1:]
 
@@ -5757,7 +6135,11 @@ OLD_TABLES = {'usage_snapshots', 'pacing_decisions', 'blockage_events'}     # al
 OLD_POLL_INTERVAL = 60                  # before 2.0
 VOIDING_RELEASE = [2, 9, 1]             # from it on, two limiters that are off void a decision
 SWITCHED = {True: 'on', False: 'off'}
-TEMPOS = {'on': ('enabled', 'dim'), 'off': ('disabled', 'yellow'), 'auto': ('auto', '')}
+TEMPOS = {
+    'on': ('enabled', 'dim'),
+    'off': ('disabled', 'yellow'),
+    'auto': ('auto', ''),
+}
 HOOK_SIGNS = {'->': 'competitive', '+': 'competitive', '*': 'random', '|': 'failover'}
 LOG_LEVELS = ('OFF', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
 BLOCKAGES = {
@@ -6086,7 +6468,9 @@ def installed_version():
     """
     source, _ = tried(read_json, pace_path('install_source'), '', str.strip)
     for name in VERSION_FILES:
-        words, _ = tried(read_json, os.path.join(source or '', name), '', str)
+        words, _ = tried(
+            read_json, os.path.join(source or '', name), '', str
+        )
         found = VERSION.search(words or '')
         if source and found:
             return found.group(1)
@@ -6132,7 +6516,9 @@ def read_estimate(connection, state, now):
             used = spent = 0
         elif spent is not None:
             used = 0
-        dollars = row_in(connection, COSTS, since=since).get('dollars', 0) - (spent or 0)
+        dollars = row_in(connection, COSTS, since=since).get('dollars', 0) - (
+            spent or 0
+        )
         used += max(0, dollars) * coefficients['coefficient_' + window.short] * 100
         limits.append(Limit(window.id, window.label, window.short, min(100, used), resets_at,
                             window.seconds, at=state['entered'], via='Pace Maker'))
@@ -6148,7 +6534,11 @@ def read_usage(connection, now):
     tables = {row['name'] for row in rows_in(connection, TABLE_NAMES)}
     fields = {name: rows_in(connection, query, now=now, hour=now - HOUR, day=now - DAY)
               for name, query in RECENT.items()}
-    ends = [row.get('until') for rows in fields.values() for row in rows or ()]
+    ends = [
+        row.get('until')
+        for rows in fields.values()
+        for row in rows or ()
+    ]
     state = row_in(connection, FALLBACK, now=now)
     if state:
         usage = read_estimate(connection, state, now)
@@ -6189,9 +6579,15 @@ def parse_event(row):
     match = REVIEWER.search(words)
     if match:
         head += ' ' + clean(match.group())
-        words = words[:match.start()] + '\n' + words[match.end():]
+        words = (
+            words[: match.start()]
+            + '\n'
+            + words[match.end():]
+        )
     lines = [clean(line, EVENT_MOST) for line in words.splitlines()]
-    return PaceEvent(row['at'], head, [line for line in lines if re.search(r'\w', line)])
+    return PaceEvent(
+        row['at'], head, [line for line in lines if re.search(r'\w', line)]
+    )
 
 
 def read_agents(connection, now):
@@ -6235,7 +6631,9 @@ def read_pace_maker(now):
         agents=agents or [],
         problems=problems,
         **fields)
-    release = [int(digits) for digits in re.findall(r'\d+', version)[:3]]
+    release = [
+        int(digits) for digits in re.findall(r'\d+', version)[:3]
+    ]
     if not any(pace.config[window.switch] for window in PACE_WINDOWS):
         if release >= VOIDING_RELEASE or not release and not is_old:
             pace = pace._replace(decided=None)
@@ -6354,7 +6752,9 @@ def legacy_target(window, config, now):
     Logarithmic for 5 hours, in proportion to the time for 7 days; a reset that has passed counts
     as all of it.
     """
-    elapsed = min(max(1 - (window.resets_at - now) / window.seconds, 0), 1)
+    elapsed = min(
+        max(1 - (window.resets_at - now) / window.seconds, 0), 1
+    )
     if window.id == 'five_hour':
         return 100 * math.log(1 + elapsed * (math.e - 1))
     return 100 * elapsed
@@ -6430,7 +6830,9 @@ def delay_for(ratio, left, least, most):
         slowing = 60
     elif left < 3:
         slowing = 40
-    return min(max(int(least * (1 / ratio - 1) * slowing), least), most)
+    return min(
+        max(int(least * (1 / ratio - 1) * slowing), least), most
+    )
 
 
 class PaceState(NamedTuple):
@@ -6578,7 +6980,9 @@ def state_row(state, scene):
         ('Pace: ', words + delay),
         ('Pace: ', short + delay),
         ('', short))
-    return Row(STATE, *[(Span(label), Span(told, role)) for label, told in wordings])
+    return Row(
+        STATE, *[(Span(label), Span(told, role)) for label, told in wordings]
+    )
 
 
 def decision_rows(state, scene):
@@ -6591,7 +6995,9 @@ def decision_rows(state, scene):
     if has_windows:
         label = (decision.window or '5-hour').title() + ' Target:'
         columns = columns_for(scene.width, ('Target',))
-        yield Row(NOTE, bar_line((label, 'Target'), decision.target, columns, role='target'))
+        yield Row(
+            NOTE, bar_line((label, 'Target'), decision.target, columns, role='target')
+        )
     if decision.window:
         budget = 'under budget'
         if decision.deviation > 0:
@@ -6661,7 +7067,9 @@ def setting_words(value):
     if is_number(value):
         return [LOG_LEVELS[min(int(value), len(LOG_LEVELS) - 1)]], ''
     kinds = [kind for sign, kind in HOOK_SIGNS.items() if sign in value]
-    return ['%s: %s' % (kind, value) for kind in kinds[:1]] + [value], ''
+    return ['%s: %s' % (kind, value) for kind in kinds[:1]] + [
+        value
+    ], ''
 
 
 def settings_rows(scene):
@@ -6669,8 +7077,13 @@ def settings_rows(scene):
     what went to Langfuse and which secrets were masked in a day."""
     def pair(label, wordings, role=''):
         column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
-        start = fit((Span(label, 'soft'),), column) + (Span(' '),)
-        return Row(LIST, *[start + (Span(words, role),) for words in wordings])
+        start = fit((Span(label, 'soft'),), column) + (
+            Span(' '),
+        )
+        return Row(
+            LIST,
+            *[start + (Span(words, role),) for words in wordings],
+        )
 
     pace = scene.snapshot['', 'pace_maker'].value
     if not pace:
@@ -6708,7 +7121,9 @@ def agent_rows(scene):
     workspace = None
     agents = [agent for agent in (pace.agents if pace else ())
               if not moment.is_past(agent['gone_at'])]
-    names = [os.path.basename(path) for path in {agent['workspace'] for agent in agents}]
+    names = [
+        os.path.basename(path) for path in {agent['workspace'] for agent in agents}
+    ]
     for agent in agents:
         if agent['workspace'] != workspace:
             workspace = agent['workspace']
@@ -6747,7 +7162,11 @@ def governance_rows(scene):
     pace = scene.snapshot['', 'pace_maker'].value
     for event in pace.events if pace else ():
         if scene.moment.is_within(event.at, HOUR):
-            yield Row(LIST, time_of_day(event.at)[:5] + ' ' + event.head, role='strong')
+            yield Row(
+                LIST,
+                time_of_day(event.at)[:5] + ' ' + event.head,
+                role='strong',
+            )
             for line in event.lines:
                 for words in wrap(line, max(1, scene.width - 2)):
                     yield Row(LIST, '  ' + words)
@@ -6958,7 +7377,9 @@ def updated_row(known, scene, *more):
     of day: it stays longer where the screen is low.
     """
     words = updated_words(known, scene.moment)
-    wordings = [words[0] + ''.join(more[:count]) for count in range(len(more), 0, -1)]
+    wordings = [
+        words[0] + ''.join(more[:count]) for count in range(len(more), 0, -1)
+    ]
     if more:
         wordings += [word + more[0] for word in words[1:]]
     wordings += words
@@ -6999,7 +7420,9 @@ def title_of(title, origin, width):
     if not origin:
         return title
     words = title.split()
-    wordings = [' '.join(words[:count]) + ' · ' + origin for count in range(len(words), 0, -1)]
+    wordings = [
+        ' '.join(words[:count]) + ' · ' + origin for count in range(len(words), 0, -1)
+    ]
     return fitting(wordings + [origin], width)
 
 
@@ -7103,7 +7526,9 @@ def help_panel(scene, width, height):
     for make in HELPS:
         words += make(scene)
     for sentence in words:
-        rows += [Row(LIST, line) for line in wrap(sentence, max(1, inner))]
+        rows += [
+            Row(LIST, line) for line in wrap(sentence, max(1, inner))
+        ]
     return box('Help', rows, width, height, ui.scroll)
 
 
@@ -7133,7 +7558,9 @@ def small_frame(scene, width, height):
                                           scene.ui.mode)
         role = 'alert'
     if not numbers:
-        lines = [(Span(line, role),) for line in wrap(words, max(1, width))]
+        lines = [
+            (Span(line, role),) for line in wrap(words, max(1, width))
+        ]
     else:
         lines = [mark + numbers, (Span(words, role),)]
     return [fit(line, width) for line in lines[:height]]
@@ -7177,7 +7604,9 @@ def compose(snapshot, ui, size, moment):
             hints = HELP_HINT
         elif len(choices) > 1:
             hints = TAB_HINT
-        lines.append(fit((Span(fitting(hints, width), role),), width))
+        lines.append(
+            fit((Span(fitting(hints, width), role),), width)
+        )
     if ui.ascii:
         lines = [ascii_line(line) for line in lines]
     return frame._replace(lines=lines)
@@ -7212,7 +7641,9 @@ def beside(left, right, half, width, height):
     """Return two columns of lines as one, `height` lines high; the left one is `half` cells
     wide.
     """
-    lines = zip(filled_up(left, half, height), filled_up(right, width - half, height))
+    lines = zip(
+        filled_up(left, half, height), filled_up(right, width - half, height)
+    )
     return [first + second for first, second in lines]
 
 
@@ -7268,7 +7699,10 @@ METRICS = {
 
 def as_text(lines, depth):
     """Return lines of spans as text without blank ends, in `depth` colours: 256, 8 or 0."""
-    texts = [''.join(painted(span, depth) for span in trimmed(line)) for line in lines]
+    texts = [
+        ''.join(painted(span, depth) for span in trimmed(line))
+        for line in lines
+    ]
     while texts and not texts[-1]:
         texts.pop()
     return ''.join(text + '\n' for text in texts)
@@ -7281,7 +7715,9 @@ def trimmed(line):
     if not line:
         return ()
     last = line[-1]
-    return line[:-1] + (Span(last.text.rstrip(), last.role),)
+    return line[:-1] + (
+        Span(last.text.rstrip(), last.role),
+    )
 
 
 def painted(span, depth):
@@ -7476,7 +7912,9 @@ def as_findings(findings):
     lines = []
     for finding in findings:
         mark = Span('✓ ', 'green') if finding.is_good else Span('✗ ', 'alert')
-        lines.append((mark, Span(finding.place + ': ', 'strong'), Span(finding.words)))
+        lines.append(
+            (mark, Span(finding.place + ': ', 'strong'), Span(finding.words))
+        )
     return lines
 
 
@@ -7513,7 +7951,11 @@ def refresh(ui, snapshot, frame, now):
     if is_awaited(snapshot, ui) or not known.phase:
         return say(ui, now, 'Already asking.')
     if known.free_at is None and known.failure:
-        return say(ui, now, message(known.failure, None, Moment(now), ui.mode))
+        return say(
+            ui,
+            now,
+            message(known.failure, None, Moment(now), ui.mode),
+        )
     if known.free_at and known.free_at > now:
         at = time_of_day(known.free_at + 1)
         return say(ui, now, 'Too soon, refresh possible at %s.' % at, 'Refresh from ' + at, at)
@@ -7557,8 +7999,12 @@ def turn_to(step):
     circle.
     """
     def action(ui, snapshot, frame, now):
-        count = len(panels_of(Scene(snapshot, ui, Moment(now), ui.place)))
-        return ui._replace(panel=(ui.panel + step) % count, scroll=0, help=False)
+        count = len(
+            panels_of(Scene(snapshot, ui, Moment(now), ui.place))
+        )
+        return ui._replace(
+            panel=(ui.panel + step) % count, scroll=0, help=False
+        )
     return action
 
 
@@ -7998,7 +8444,10 @@ def is_answer_awaited(poller, snapshot, ui, places):
     """Return whether an output waits for a poller: what serves another mode first is only
     shown.
     """
-    is_wanted = serves(poller, ui.mode, places) and poller.modes[:1] in ((), (ui.mode,))
+    is_wanted = serves(poller, ui.mode, places) and poller.modes[:1] in (
+        (),
+        (ui.mode,),
+    )
     return is_wanted and not poller.is_settled(snapshot)
 
 
@@ -8016,7 +8465,9 @@ class DemoPoller(Poller):
     def once(self):
         now = self.clock()
         login = Login('', None, Account())
-        self.tell('credentials', Known(Credentials(login, '', 'code'), 0.0, phase=PLANNED), '')
+        self.tell(
+            'credentials', Known(Credentials(login, '', 'code'), 0.0, phase=PLANNED), ''
+        )
         for demo in DEMOS:
             for place, source, known in demo(now):
                 self.tell(source, known, place)
@@ -8192,7 +8643,11 @@ def verdict(snapshot, ui):
     for place in places:
         known = MODES[ui.mode].known(snapshot, place)
         if known.failure:
-            warn(message(known.failure, known.next_at, Moment(time.time()), ui.mode))
+            warn(
+                message(
+                    known.failure, known.next_at, Moment(time.time()), ui.mode
+                )
+            )
         else:
             warn(NO_LIMITS)
     return 1
@@ -8220,7 +8675,9 @@ def show_once(setup, pollers, ui):
     snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE, tell_progress)
     if any(has_numbers(snapshot, place, ui.mode) for place in accounts_of(snapshot, ui)):
         size = terminal_size(fallback=(80, 500))
-        frame = compose(snapshot, ui._replace(hint=False), size, Moment(time.time()))
+        frame = compose(
+            snapshot, ui._replace(hint=False), size, Moment(time.time())
+        )
         emit(as_text(frame.lines, colour_depth(setup.options.color)), sys.stdout)
     return verdict(snapshot, ui)
 
@@ -8234,7 +8691,10 @@ def show_document(write, setup, pollers, ui):
     """
     snapshot, ui = collect(pollers, setup.inbox, ui, None, tell_progress)
     places = accounts_of(snapshot, ui)
-    emit(write(snapshot, places, Moment(time.time()), ui.mode), sys.stdout)
+    emit(
+        write(snapshot, places, Moment(time.time()), ui.mode),
+        sys.stdout,
+    )
     warn(snapshot['', 'store'].value)
     return verdict(snapshot, ui)
 
@@ -8258,7 +8718,9 @@ def show_check(setup, pollers, ui):
 
     Of several accounts the worst counts.
     """
-    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
+    snapshot, ui = collect(
+        pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE
+    )
     places = accounts_of(snapshot, ui)
     codes = [check_account(setup.options, snapshot, place, ui.mode) for place in places]
     warn(snapshot['', 'store'].value)
@@ -8271,7 +8733,9 @@ def check_account(options, snapshot, place, mode):
     The limits that are over go to stdout, the reason why one is not known goes to stderr.
     """
     moment = Moment(time.time())
-    usage, known = MODES[mode].limits(snapshot, place), MODES[mode].known(snapshot, place)
+    usage, known = MODES[mode].limits(snapshot, place), MODES[mode].known(
+        snapshot, place
+    )
     if options.projected:
         usage = usage._replace(limits=projected_limits(usage, snapshot, place))
     code, over = check_limits(usage, options.check, moment)
@@ -8294,7 +8758,9 @@ def show_best(setup, pollers, ui):
     It is the one whose highest limit lands lowest, or is used least where no landing is known.
     The code is 1 where no account is known.
     """
-    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE)
+    snapshot, ui = collect(
+        pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE
+    )
     rooms = []
     for place in accounts_of(snapshot, ui):
         usage = MODES[ui.mode].limits(snapshot, place)
@@ -8313,7 +8779,9 @@ def show_doctor(setup, pollers, ui):
 
     The code is 0 if one of the modes can work.
     """
-    snapshot, ui = collect(pollers, setup.inbox, ui._replace(mode='code'), 0)
+    snapshot, ui = collect(
+        pollers, setup.inbox, ui._replace(mode='code'), 0
+    )
     findings = list(doctor_findings(setup, snapshot, Moment(time.time())))
     lines = as_findings(findings)
     if ui.ascii:
@@ -8341,7 +8809,9 @@ def config_folders(options):
     """
     words = os.environ.get('CLAUDE_USAGE_CONFIG_DIRS', '').split(os.pathsep)
     named = options.config_dir or [word for word in words if word]
-    return list(dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named))
+    return list(
+        dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named)
+    )
 
 
 def show(options):
@@ -8349,19 +8819,27 @@ def show(options):
     env, places = os.environ, config_folders(options)
     mode = '' if options.mode == 'auto' else options.mode
     is_plain = options.ascii or not unicode_terminal()
-    envs = {place: env_of(place, env) for place in places} or {config_folder(env): env}
+    envs = {place: env_of(place, env) for place in places} or {
+        config_folder(env): env
+    }
     ui = Ui(mode=mode, place=list(envs)[0], ascii=is_plain, interval=options.interval,
             icons=not is_plain and env.get('TERM') != 'linux')
     if len(places) > 1:
         ui = ui._replace(places=tuple(places), mode=mode or 'code')
     if options.demo:
-        ui = ui._replace(origin='demo', place='', places=DEMO_PLACES, mode=mode or 'code')
+        ui = ui._replace(
+            origin='demo', place='', places=DEMO_PLACES, mode=mode or 'code'
+        )
     elif options.api_url.rstrip('/') != API_URL:
         ui = ui._replace(origin=parse_url(options.api_url).place)
     name = options.output or ('live' if can_paint() else 'once')
     if options.check is not None:
         name = 'check'
-    inbox, store, turn = queue.Queue(), Store(store_folder(env)), Turn()
+    inbox, store, turn = (
+        queue.Queue(),
+        Store(store_folder(env)),
+        Turn(),
+    )
     setups = [Setup(options, envs[place], inbox, time.time, store, Logins(envs[place]), place,
                     turn) for place in envs]
     setup = setups[0]
@@ -8388,8 +8866,9 @@ def main(argv=None):
     """
     try:
         options = parse_arguments(argv)
-        if options.output in COMMANDS:
-            return COMMANDS[options.output](options)
+        for name, command in COMMANDS.items():
+            if options.output == name or getattr(options, name, None):
+                return command(options)
         return show(options)
     except KeyboardInterrupt:
         return 130

@@ -21,8 +21,8 @@ CHAPTERS = dict(zip(BANNER.split(SOURCE)[1::2], BANNER.split(SOURCE)[2::2]))
 FEATURES = [title for title in ('Code mode', 'Outlook', 'Console', 'Pace Maker', 'Alerts')
             if title in CHAPTERS]
 # What may be imported before the first frame.
-QUICK = set('''argparse bisect curses functools json locale math os queue re signal stat sys termios
-    threading time typing unicodedata'''.split())
+QUICK = set('''argparse bisect curses functools json locale math os queue re signal stat sys
+    termios threading time typing unicodedata'''.split())
 # Every failure that a user, or a reader of --json, may meet in Code mode.
 CODES = '''no_credentials logged_out token_expired unauthorized forbidden_scope rate_limited
     server_error network timeout tls redirected too_large bad_reply forbidden locked malformed
@@ -86,7 +86,8 @@ def test_lines_globals_and_broad_excepts():
 
 def test_what_only_some_chapters_know():
     places = {'curses': {'Compatibility', 'Screen'}, 'termios': {'Compatibility', 'Screen'},
-              'urllib3': {'Compatibility', 'Network'}, 'sqlite3': {'Compatibility', 'Store', 'Pace Maker'},
+              'urllib3': {'Compatibility', 'Network'},
+              'sqlite3': {'Compatibility', 'Store', 'Pace Maker'},
               'sleep': {'Screen'}}
     for title, text in CHAPTERS.items():
         names = {token.string for token in tokenize.generate_tokens(io.StringIO(text).readline)

@@ -13,7 +13,7 @@ import pytest
 import captures
 import claude_usage
 from captures import TOKEN
-from claude_usage import (BODY_MOST, Api, Failure, SourceError, load_urllib3, parse_url, read_body,
+from claude_usage import (BODY_MOST, Api, SourceError, load_urllib3, parse_url, read_body,
                           text)
 from conftest import PROGRAM
 from server import CERTIFICATE, EXAMPLE_CERTIFICATE, Reply, Server

@@ -169,16 +169,23 @@ def test_the_console_is_asked_once_for_all(others, api):
     assert len(api.requests('cost_report')) == 1
 
 
-def test_a_console_that_is_ended_gives_its_request_back(others, service, api, home):
+@pytest.mark.parametrize('number, code, noted', [
+    (signal.SIGINT, 130, 'lost'), (signal.SIGKILL, -signal.SIGKILL, '')], ids=['ended', 'killed'])
+def test_a_console_that_is_gone_in_its_request(others, service, api, home, number, code, noted):
+    """Ctrl+C gives it back at once; a claim that nobody can give back is lost after a while."""
     api.faults['me'] = HANG
-    child = others('--mode', 'console', '--once', env=ADMIN, argv=EAGER)
+    argv = LOST if number == signal.SIGKILL else EAGER
+    child = others('--mode', 'console', '--once', env=ADMIN, argv=argv)
     service.wait_for(1, '/v1/organizations/me')
-    child.send_signal(signal.SIGINT)
-    assert ended(child).code == 130
-    assert rows(home, "SELECT source, code FROM attempts") == [('console', 'lost')]
+    child.send_signal(number)
+    assert ended(child).code == code
+    assert rows(home, "SELECT source, code FROM attempts") == [('console', noted)]
     del api.faults['me']
-    done = ended(others('--mode', 'console', '--once', env=ADMIN, argv=EAGER))
+    done = ended(others('--mode', 'console', '--once', env=ADMIN, argv=argv))
     assert done.code == 0 and 'Acme Corporation' in done.out
+    if number == signal.SIGKILL:
+        first, second = service.wait_for(2, '/v1/organizations/me')
+        assert 4 - 2 < second.at - first.at < 4 + 10
 
 
 # --- Bad luck ---

@@ -1,0 +1,135 @@
+"""Several accounts: a box each, one of two with one account, and what scripts get of them."""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from samples import FIVE_HOUR, NOW, SEVEN_DAY, UI
+
+import captures
+from claude_usage import (Account, Failure, Known, Moment, Reading, Snapshot, Turn, Ui, Usage,
+                          absorb, accounts_of, as_json, as_metrics, cells, compose, env_of, press)
+from server import Reply
+from terminal import COMMAND, ROOT, environment
+
+PLACES = ('/a', '/b', '/c', '/d')
+PLACED = UI._replace(place='/a', places=PLACES)
+
+
+def known(**uuids):
+    """What is known of four directories: three accounts, and one without a login."""
+    snapshot = Snapshot()
+    for index, place in enumerate(PLACES[:3]):
+        uuid = uuids.get(place[1:], place)
+        account = Account(uuid, 'User', 'user%s@example.com' % place[1:])
+        usage = Usage((FIVE_HOUR._replace(used=10.0 + index, at=NOW), SEVEN_DAY), NOW)
+        for source, value in (('identity', account), ('usage', usage)):
+            snapshot = absorb(snapshot, Reading(place, source, Known(value, NOW,
+                                                                     phase='planned')))
+    failed = Known(failure=Failure('no_credentials'), phase='planned')
+    return absorb(snapshot, Reading('/d', 'usage', failed))
+
+
+def shown(snapshot, size, ui=PLACED):
+    """The text of a screen."""
+    frame = compose(snapshot, ui, size, Moment(NOW))
+    return '\n'.join(''.join(span.text for span in line) for line in frame.lines)
+
+
+def test_a_box_each():
+    text = shown(known(), (160, 45))
+    for words in ('┌ usera@example.com ─', '┌ userb@example.com ─', '┌ userc@example.com ─',
+                  '┌ /d ─', 'No Claude Code login found.', '  10%', '  11%', '  12%'):
+        assert words in text
+    assert [line.count('┌') for line in text.split('\n')].count(2) == 2, 'in two columns'
+    text = shown(known(), (80, 24))
+    assert re.findall('┌ (\\S+)', text) == ['usera@example.com', 'userb@example.com',
+                                            'userc@example.com', '/d']
+
+
+def test_every_size():
+    for panel in range(5):
+        for width in (1, 12, 16, 28, 47, 80, 94, 131):
+            for height in (1, 2, 3, 5, 9, 11, 16, 24, 30, 45):
+                lines = shown(known(), (width, height), PLACED._replace(panel=panel)).split('\n')
+                assert len(lines) == height and {cells(line) for line in lines} == {width}
+
+
+def test_two_directories_with_one_account_are_one_box():
+    assert accounts_of(known(b='/a'), PLACED) == ['/a', '/c', '/d']
+    assert 'userb' not in shown(known(b='/a'), (160, 45))
+    assert accounts_of(Snapshot(), UI) == [UI.place]
+
+
+def test_tab_goes_through_them():
+    ui, seen = PLACED, []
+    for _ in range(4):
+        text = shown(known(), (80, 12), ui)
+        seen.append(re.search('┌ (\\S+)', text).group(1))
+        ui = press(ui, 'tab', known(), None, NOW)
+    assert seen == ['usera@example.com', 'userb@example.com', 'userc@example.com', '/d']
+    assert ui.panel == 0
+
+
+def test_documents():
+    document = json.loads(as_json(known(), PLACES, Moment(NOW), 'code'))
+    assert document['schema'] == 1 and len(document['accounts']) == 4
+    assert [each['account']['email'] for each in document['accounts']][:2] == [
+        'usera@example.com', 'userb@example.com']
+    text = as_metrics(known(), PLACES, Moment(NOW), 'code')
+    assert 'used_ratio{account="userb@example.com",limit="five_hour"} 0.11' in text
+    assert 'claude_usage_up{account="/d"} 0' in text
+    assert text.count('# TYPE claude_usage_up gauge') == 1
+    assert 'account=' not in as_metrics(known(), ('/a',), Moment(NOW), 'code')
+
+
+def test_requests_for_two_accounts_are_a_second_apart():
+    turn = Turn()
+    assert turn.is_ours('a', 100) and turn.is_ours('a', 100.1)
+    assert not turn.is_ours('b', 100.5) and turn.is_ours('b', 101.2)
+
+
+def test_the_default_directory(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/jane')
+    env = {'CLAUDE_CONFIG_DIR': '/x', 'CLAUDE_SECURESTORAGE_CONFIG_DIR': '/y', 'A': 'b'}
+    assert env_of('/home/jane/.claude', env) == {'A': 'b'}
+    assert env_of('/work', env) == {'A': 'b', 'CLAUDE_CONFIG_DIR': '/work'}
+
+
+def test_one_account_as_before():
+    assert Ui().places == () and shown(known(), (80, 24), UI._replace(place='/a')).startswith(
+        '┌ Claude Code Usage ─')
+
+
+@pytest.mark.slow
+def test_as_a_process(server, tmp_path):
+    folders = []
+    for name in ('one', 'two'):
+        folder = tmp_path / name
+        folder.mkdir()
+        token = dict(captures.CREDENTIALS['claudeAiOauth'], accessToken='sk-ant-oat01-' + name)
+        (folder / '.credentials.json').write_text(json.dumps({'claudeAiOauth': token}))
+        account = dict(captures.CLAUDE_JSON['oauthAccount'], accountUuid=name,
+                       emailAddress=name + '@example.com')
+        (folder / '.claude.json').write_text(json.dumps({'oauthAccount': account}))
+        folders.append(str(folder))
+
+    def usage(request):
+        used = 20 if request.headers['authorization'].endswith('one') else 60
+        return Reply(body={'five_hour': {'utilization': used, 'resets_at': None}})
+    server.answer('/api/oauth/usage', usage)
+    server.answer('/api/oauth/profile', Reply(body=captures.PROFILE))
+    env = environment(tmp_path, CLAUDE_USAGE_API_URL=server.url,
+                      CLAUDE_USAGE_CONFIG_DIRS=os.pathsep.join(folders))
+
+    def run(*args):
+        return subprocess.run(COMMAND + list(args), cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8',
+                              timeout=60)
+    assert run('--best').stdout == folders[0] + '\n'
+    assert (run('--check', '50').returncode, run('--check', '90').returncode) == (3, 0)
+    accounts = json.loads(run('--json').stdout)['accounts']
+    assert [each['limits'][0]['used_percent'] for each in accounts] == [20, 60]
+    asked = [request for request in server.requests if request.path == '/api/oauth/usage']
+    assert len(asked) == 2 and abs(asked[0].at - asked[1].at) >= 0.9
