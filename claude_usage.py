@@ -1119,22 +1119,16 @@ def afford(rows, room, scroll):
     """Choose the rows for `room` lines -> (rows, hidden above, hidden below).
 
     Those of least worth go, of equals the lowest first. Of a list that is still too long a window
-    is shown, above the alerts.
+    is shown, above the alerts, which end with `…` where even they have no room.
     """
     while len(rows) > room:
         least = min(row.worth for row in rows)
         if least >= LIST:
             break
-        if least in (BLANK, GAP):           # all of them, or it would look lopsided
-            rows = [row for row in rows if row.worth != least]
-        else:
-            rows.pop(
-                max(
-                    index
-                    for index, row in enumerate(rows)
-                    if row.worth == least
-                )
-            )
+        leaving = [row for row in rows if row.worth == least]
+        if least not in (BLANK, GAP):       # all of these, or it would look lopsided
+            leaving = leaving[-1:]
+        rows = [row for row in rows if row not in leaving]
     if len(rows) <= room:
         return rows, 0, 0
     listed = [row for row in rows if row.worth == LIST]
@@ -1932,9 +1926,9 @@ def merged_ledgers(first, second, now):
         if not now - LEDGER_SECONDS < attempt.at <= now + SKEW_SECONDS:
             continue
         known = ledger.get(attempt.key)
-        if not known or known.ended is None and attempt.end > known.end:
-            ledger[attempt.key] = attempt
-        elif known.ended is None and attempt.ended is not None:
+        if known and known.ended is not None:
+            continue
+        if not known or attempt.ended is not None or attempt.end > known.end:
             ledger[attempt.key] = attempt
     return ledger
 
@@ -1963,17 +1957,16 @@ def plan(ledger, key, rhythm, now, has_reply=True, fed_at=0.0, held_until=0.0):
       another program knows of.
     """
     account, source, token = key
-    # An account that is known by another name now has the same requests by both.
-    once = {attempt[1:4]: attempt for attempt in ledger.values()}
-    once.update({attempt[1:4]: attempt for attempt in ledger.values()
-                 if attempt.account == account})
-    told = [attempt for attempt in once.values() if attempt.code != UNSENT]
-    told.sort(key=lambda attempt: attempt.end)
-    asked = [attempt for attempt in told if attempt[:2] == (account, source)]
+    # One request may stand here under two names of its account; the one in use counts.
+    attempts = sorted(ledger.values(), key=lambda attempt: attempt.account == account)
+    once = {attempt[1:4]: attempt for attempt in attempts}
+    sent = [attempt for attempt in once.values() if attempt.code != UNSENT]
+    sent.sort(key=lambda attempt: attempt.end)
+    asked = [attempt for attempt in sent if attempt[:2] == (account, source)]
     replies = [attempt for attempt in asked if attempt.is_reply]
     if not has_reply:
         replies = [attempt for attempt in replies if attempt.code != 'ok']
-    free_at = max(held_until, blocked_until(told, asked, token, rhythm))
+    free_at = max(held_until, blocked_until(sent, asked, token, rhythm))
     if len(asked) >= BUDGET:
         free_at = max(free_at, asked[-BUDGET].end + BUDGET_SECONDS)
     due = 0.0
@@ -2033,17 +2026,17 @@ def next_by_rhythm(replies, rhythm, fed_at):
     return due
 
 
-def blocked_until(told, asked, token, rhythm):
+def blocked_until(sent, asked, token, rhythm):
     """When a source may be asked again after the 429s of a token; 0.0 if there were none.
 
-    `told` are all Attempts of all sources, `asked` those of this one, oldest first. Not before the
+    `sent` are all Attempts of all sources, `asked` those of this one, oldest first. Not before the
     block ends, unless a request has succeeded since: asking prolongs it. For WARY_SPAN after it,
     no two requests are nearer than the Rhythm's `wary` seconds.
     """
     last_429 = block_end = wary_from = 0.0
-    for source in {attempt.source for attempt in told}:
+    for source in {attempt.source for attempt in sent}:
         times, end = 0, 0.0
-        for attempt in told:
+        for attempt in sent:
             if attempt.source != source or attempt.token != token:
                 continue
             if attempt.code == 'ok':
@@ -2467,7 +2460,7 @@ class Poller(threading.Thread):
     A daemon: the program ends at once even while a request or a look-up of a name hangs.
     """
     sources: Tuple[str, ...] = ('usage',)   # what it tells; a bug of its own is told of the first
-    modes: Tuple[str, ...] = ()             # the modes that it serves; () is all of them
+    modes: Tuple[str, ...] = ()             # the modes it serves, its main one first; () is all
     is_of_account = False                   # there is one for each config directory
 
     def __init__(self, setup, place=''):
@@ -2823,10 +2816,10 @@ class Asker(Poller):
 
         def is_due(ledger):
             for key, other in merged_ledgers(ledger, {}, now).items():
-                known = self.ledger.get(key)
-                if key[:2] == attempt.key[:2] and other.is_reply and key not in self.made:
-                    if not known or not known.is_reply:
-                        return False        # its reply is to be read first
+                # A claim, which is no reply, stands for what is not known here.
+                is_read = key in self.made or self.ledger.get(key, attempt).is_reply
+                if key[:2] == attempt.key[:2] and other.is_reply and not is_read:
+                    return False            # its reply is to be read first
             return self.is_due(source, merged_ledgers(self.ledger, ledger, now))
         is_ours, could_write = self.use_store(self.store.claim, attempt, is_due)
         if not could_write:
@@ -3605,22 +3598,23 @@ def take_status(store, account, told, cached, now):
     seen = before.get('windows') if isinstance(before, dict) else {}
     windows = dict(told.windows)
     for key, old in seen.items():
-        new, is_same = windows.get(key), before['duration'] == told.duration
-        known = status_limit(key, old)
-        if not new:
-            if is_running(known, now):
-                windows[key] = old          # this reply does not tell it
-        elif is_same and new[:2] == old[:2] or laid_over(known, status_limit(key, new)) == known:
+        new, known = windows.get(key), status_limit(key, old)
+        if new:
+            is_same = before['duration'] == told.duration and new[:2] == old[:2]
+            is_kept = is_same or laid_over(known, status_limit(key, new)) == known
+        else:
+            is_kept = is_running(known, now)    # this reply does not tell it
+        if is_kept:
             windows[key] = old
     report = Usage(
         tuple(status_limit(key, window) for key, window in windows.items()), now
     )
-    known = [cached] if cached else []
+    reports = [cached] if cached else []
     if 'usage' in replies:
-        known.append(
+        reports.append(
             parse_usage(json.loads(replies['usage'][1]), replies['usage'][0])
         )
-    if any(is_another_account(usage, report, now) for usage in known):
+    if any(is_another_account(usage, report, now) for usage in reports):
         return report, replies
     if windows and windows != seen:
         replies[part] = now, json.dumps(
@@ -3634,8 +3628,8 @@ def take_status(store, account, told, cached, now):
         tried(store.add, (), changes, (account, report.limits), now)
     fed = read_sessions({}, replies, now)[0]
     if fed:
-        known.append(fed)
-    return merged(known), replies
+        reports.append(fed)
+    return merged(reports), replies
 
 
 def cached_usage(document, now):
@@ -3701,7 +3695,7 @@ def show_statusline(options):
         )
         for part in LIMIT_PARTS:
             tails.update(part.stored_tails(replies, Moment(now)))
-    except (SourceError, OSError, ValueError, LookupError, TypeError):
+    except (SourceError, OSError, ValueError, LookupError, TypeError, AttributeError):
         pass                            # what is told is shown all the same
     usage = Usage(tuple(sorted(limits.values(), key=rank)))
     width, ends = WIDTH_MOST, '▕▏'
@@ -3924,11 +3918,10 @@ def code_summary(scene):
         return (), ''
     if not usage.limits:
         return (), NO_LIMITS
-    tails = {
-        limit.id: part.tail(scene, limit)
-        for limit in usage.limits
-        for part in LIMIT_PARTS
-    }
+    tails = {}
+    for limit in usage.limits:
+        for part in LIMIT_PARTS:
+            tails[limit.id] = part.tail(scene, limit) or tails.get(limit.id, '')
     return summary_line(usage, scene.moment, scene.width, tails), ''
 
 
@@ -8441,14 +8434,12 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
 
 
 def is_answer_awaited(poller, snapshot, ui, places):
-    """Return whether an output waits for a poller: what serves another mode first is only
-    shown.
+    """Return whether an output waits for a poller.
+
+    One that serves several modes is waited for in the first of them only.
     """
-    is_wanted = serves(poller, ui.mode, places) and poller.modes[:1] in (
-        (),
-        (ui.mode,),
-    )
-    return is_wanted and not poller.is_settled(snapshot)
+    is_main = not poller.modes or ui.mode == poller.modes[0]
+    return is_main and serves(poller, ui.mode, places) and not poller.is_settled(snapshot)
 
 
 # ---- Demo --------------------------------------------------------------------------------------

@@ -225,6 +225,15 @@ def test_an_idle_session_does_not_take_the_numbers_back(prompt):
     assert plain(prompt(session(80, 35))).startswith('5h 80% ')
 
 
+@pytest.mark.parametrize('part', ['session ' + fingerprint('abc'), 'session x', 'usage',
+                                  'outlook'])
+@pytest.mark.parametrize('body', ['{}', '[]', '{"windows": {"five_hour": 1}}', '"x"', '{'])
+def test_no_stored_reply_breaks_the_prompt(prompt, home, part, body):
+    at = time.time() - 1
+    store_in(home).add([], {(ACCOUNT, part): (at, body)}, ('', ()), at)
+    assert plain(prompt(session())) == WHOLE
+
+
 def test_a_newer_window_begins_anew(prompt):
     prompt(session())
     for document in (session(3, 1, later=HOUR // 2), {}, session(80, 35, name='old')):
