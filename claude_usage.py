@@ -1308,14 +1308,14 @@ def parse_identity(document):
     if not isinstance(account, dict):
         return None
     uuids = text(account.get('accountUuid')), text(account.get('organizationUuid'))
-    tier = account.get('userRateLimitTier') or account.get('organizationRateLimitTier')
+    tier = text(account.get('userRateLimitTier')) or text(account.get('organizationRateLimitTier'))
     return Account(
         uuid='/'.join(uuid for uuid in uuids if uuid),
         name=text(account.get('displayName')) or text(account.get('fullName')),
         email=text(account.get('emailAddress')),
         organization=text(account.get('organizationName')),
         badges=badges_of(account.get('organizationType')),
-        tier=text(tier))
+        tier=tier)
 
 
 def parse_login(document):
@@ -1403,7 +1403,7 @@ def login_in_keychain(env):
             timeout=KEYCHAIN_SECONDS, env=kept)
     except (OSError, subprocess.TimeoutExpired):
         raise SourceError('locked', 'the Keychain does not answer')
-    if done.returncode == 44:
+    if done.returncode == 44 or not done.returncode and not done.stdout.strip():
         raise SourceError('no_credentials')
     if done.returncode == 36:
         raise SourceError('locked', 'the Keychain, open it with `security unlock-keychain`')
@@ -2914,9 +2914,10 @@ class Document(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """A way to a report of usage without a request."""
-    stamps: Callable            # (env) -> what changes when there may be another report
-    read: Callable              # (env, replies, now) -> (Usage or None, until when one is refused)
+    """A way to reports of usage without a request."""
+    stamps: Callable            # (env) -> what changes when there are others; () is always read
+    read: Callable              # (env, replies, now) -> (Usages, until when requests are refused)
+    names_account: bool = False     # whether its reports say whose they are
 
 
 class Finding(NamedTuple):
@@ -2966,7 +2967,7 @@ LIMITS = {
     'seven_day': ('7-Day', '7d', 7 * DAY),
     'seven_day_opus': ('7-Day Opus', 'Opus', 7 * DAY),
     'seven_day_sonnet': ('7-Day Sonnet', 'Sonnet', 7 * DAY),
-    'cinder_cove': ('Claude Code and Cowork credit', 'Credit', None),
+    'cinder_cove': ('Claude Code and Cowork credit', 'Cowork', None),
     'wattle_ember': ('Credit', 'Credit', None),
     'spend_limit': ('Spend Limit', 'spend', None),
     'extra_usage': ('Usage credits', 'Credits', None),
@@ -3048,8 +3049,9 @@ def parse_window(key, window):
     limit = make_limit(key, label, used, time_in(window.get('resets_at'), what + '.resets_at'),
                        seconds, amount=dollar_amount(window))
     if key in CREDITS:
+        name = text(window.get('label'))
         limit = limit._replace(
-            label=text(window.get('label')) or limit.label, kind='credit'
+            label=name or limit.label, short=name or limit.short, kind='credit'
         )
     return limit
 
@@ -3151,7 +3153,7 @@ def parse_usage(document, at, via=''):
         limit._replace(id=key, at=at, via=via) for key, limit in limits.items() if limit
     ]
     error = document.get('error')
-    if error and not found:
+    if error is not None and not found:
         if isinstance(error, dict) and error.get('type') == 'rate_limit_error':
             raise SourceError('rate_limited')
         raise SourceError('bad_reply', 'it is an error')
@@ -3171,15 +3173,16 @@ def unused_name(key, limits):
 
 
 def told_apart(limits):
-    """Yield the Limits, those that share a label numbered: '7-Day Fable', '7-Day Fable 2'."""
+    """Yield the Limits, those that share a name numbered: '7-Day Fable', '7-Day Fable 2'."""
     taken = set()
     for limit in limits:
         ending, count = '', 1
-        while limit.label + ending in taken:
+        while taken & {limit.label + ending, limit.short + ending}:
             count += 1
             ending = ' %d' % count
-        taken.add(limit.label + ending)
-        yield limit._replace(label=limit.label + ending, short=limit.short + ending)
+        limit = limit._replace(label=limit.label + ending, short=limit.short + ending)
+        taken |= {limit.label, limit.short}
+        yield limit
 
 
 def rank(limit):
@@ -3272,23 +3275,27 @@ def account_name(snapshot, place):
     return account_of(snapshot, place).email or short_path(place)
 
 
+def newest_whole(reports):
+    """Return the newest of the whole reports; a Usage without limits where there is none."""
+    return max((report for report in reports if report.is_whole),
+               key=lambda report: report.at, default=Usage((), 0.0, False))
+
+
 def merged(reports):
     """Return one Usage made of several reports; each Limit keeps its `at` and `via`.
 
     Of the whole reports the newest counts alone, so that a limit which the service has dropped is
     gone. The partial ones are laid over it, oldest first, where they are younger.
     """
-    whole = max((report for report in reports if report.is_whole),
-                key=lambda report: report.at, default=Usage((), 0.0, False))
+    whole = newest_whole(reports)
     limits = {limit.id: limit for limit in whole.limits}
-    partial = [report for report in reports if not report.is_whole]
-    for report in sorted(partial, key=lambda report: report.at):
-        for limit in report.limits:
-            known = limits.get(limit.id)
-            if known is None:
-                limits[limit.id] = limit
-            elif limit.at > known.at:
-                limits[limit.id] = laid_over(known, limit)
+    partial = [limit for report in reports if not report.is_whole for limit in report.limits]
+    for limit in sorted(partial, key=lambda limit: limit.at):
+        known = limits.get(limit.id)
+        if known is None:
+            limits[limit.id] = limit
+        elif limit.at > known.at:
+            limits[limit.id] = laid_over(known, limit)
     found = tuple(sorted(limits.values(), key=rank))
     return Usage(
         found, max([whole.at] + [limit.at for limit in found]), whole.is_whole
@@ -3421,13 +3428,11 @@ class CodePoller(Asker):
     def take_reports(self):
         """Take what is known of this account's usage, by requests and by feeds.
 
-        A whole report of a feed is noted as an attempt: it postpones the next request. A feed
-        that is another account's is ignored, and so is the block that it knows of.
+        A whole report of a feed is noted as an attempt: it postpones the next request. A report
+        that is another account's is ignored, and so is the block that its feed knows of.
         """
         now, own = self.clock(), self.parsed('usage', parse_usage)
-        self.reports, self.refused_until = [], 0.0
-        if own:
-            self.reports.append(own)
+        self.reports, self.refused_until = [own] if own else [], 0.0
         for feed in FEEDS:
             stamps = feed.stamps(self.env)
             if not stamps or self.fed.get(feed, (None,))[0] != stamps:
@@ -3435,14 +3440,17 @@ class CodePoller(Asker):
                 self.fed[feed] = seen, feed.read(
                     self.env, self.replies, now
                 )
-            report, refused_until = self.fed[feed][1]
-            if own and report and is_another_account(own, report, now):
-                continue
-            self.refused_until = max(self.refused_until, refused_until)
-            if report and self.since < report.at <= now:
-                self.reports.append(report)
-                if report.is_whole:
-                    self.note_report(report, own)
+            theirs, refused_until = self.fed[feed][1]
+            told, known = theirs, newest_whole(self.reports)
+            if not feed.names_account:
+                told = [report for report in theirs if not is_another_account(known, report, now)]
+            if told or not theirs:
+                self.refused_until = max(self.refused_until, refused_until)
+            for report in told:
+                if self.since < report.at <= now:
+                    self.reports.append(report)
+                    if report.is_whole:
+                        self.note_report(report, own)
 
     def note_report(self, report, own):
         """Note a whole report of a feed in the ledger, as a reply that came without a request."""
@@ -3524,11 +3532,11 @@ def parse_status(document, now):
     for key in STATUS_LIMITS:
         names = ['rate_limits.%s.%s' % (key, name) for name in
                  ('used_percentage', 'resets_at', 'used_usd', 'limit_usd')]
-        window, odd = tried(lambda: [
-            field(document, names[0], number), field(document, names[1], time_in), now,
-            field(document, names[2], number), field(document, names[3], number)])
-        if window and window[0] is not None:
-            windows[key] = window
+        told = [tried(field, document, name, parse) for name, parse in zip(
+            names, (number, time_in, number, number))]
+        used, resets_at, dollars, most = [value for value, odd in told]
+        if used is not None and not told[1][1]:
+            windows[key] = [used, resets_at, now, dollars, most]
     model, session, duration = [tried(field, document, path)[0] for path in (
         'model.display_name', 'session_id', 'cost.total_api_duration_ms')]
     if not isinstance(session, str) or not is_number(duration):
@@ -3567,19 +3575,18 @@ def session_limits(body, now):
 
 
 def read_sessions(env, replies, now):
-    """Read the feed of Claude Code's status lines -> (Usage or None, 0.0).
+    """Read the feed of Claude Code's status lines -> (Usages, 0.0).
 
-    Several sessions run side by side, and each has a reply of its own in the store. The windows
-    that still run make one partial report, by the rule of `laid_over`.
+    Several sessions run side by side, maybe for different accounts. Each has a reply of its own in
+    the store, and makes a partial report of the windows that still run.
     """
     reports = []
     for part, (_, body) in replies.items():
-        if part.startswith('session '):
-            reports += [Usage((limit,), limit.at, is_whole=False)
-                        for limit in session_limits(body, now)]
-    if not reports:
-        return None, 0.0
-    return merged(reports), 0.0
+        limits = session_limits(body, now) if part.startswith('session ') else ()
+        if limits:
+            newest = max(limit.at for limit in limits)
+            reports.append(Usage(tuple(limits), newest, is_whole=False))
+    return reports, 0.0
 
 
 def take_status(store, account, told, cached, now):
@@ -3587,8 +3594,8 @@ def take_status(store, account, told, cached, now):
 
     Claude Code runs the command again without any new reply: a window with the same numbers, in
     the same session after as much work, is as old as when it was first seen. A report of another
-    account than our own reply or the `cached` one is not stored. SourceError where there is no
-    store.
+    account than the newest of our own reply and the `cached` one is not stored, and other
+    sessions that contradict this one are not taken. SourceError where there is no store.
     """
     stored = store.recall(account, '', now)
     replies, part = dict(stored.replies), 'session ' + told.session
@@ -3601,7 +3608,10 @@ def take_status(store, account, told, cached, now):
         new, known = windows.get(key), status_limit(key, old)
         if new:
             is_same = before['duration'] == told.duration and new[:2] == old[:2]
-            is_kept = is_same or laid_over(known, status_limit(key, new)) == known
+            after = laid_over(known, status_limit(key, new))
+            if told.duration is None:       # idle sessions take turns, and each rounds its own way
+                after = after._replace(at=known.at)
+            is_kept = is_same or after == known
         else:
             is_kept = is_running(known, now)    # this reply does not tell it
         if is_kept:
@@ -3614,7 +3624,8 @@ def take_status(store, account, told, cached, now):
         reports.append(
             parse_usage(json.loads(replies['usage'][1]), replies['usage'][0])
         )
-    if any(is_another_account(usage, report, now) for usage in reports):
+    whole = newest_whole(reports)
+    if is_another_account(whole, report, now):
         return report, replies
     if windows and windows != seen:
         replies[part] = now, json.dumps(
@@ -3626,9 +3637,9 @@ def take_status(store, account, told, cached, now):
                 if not session_limits(body, now):
                     changes[account, name] = now, None      # all that it told of has ended
         tried(store.add, (), changes, (account, report.limits), now)
-    fed = read_sessions({}, replies, now)[0]
-    if fed:
-        reports.append(fed)
+    for session in read_sessions({}, replies, now)[0]:
+        if not any(is_another_account(known, session, now) for known in (whole, report)):
+            reports.append(session)
     return merged(reports), replies
 
 
@@ -3650,12 +3661,11 @@ def cached_usage(document, now):
 
 
 def read_cached(env, replies, now):
-    """Read the feed of Claude Code's own last reply -> (Usage or None, 0.0)."""
+    """Read the feed of Claude Code's own last reply -> (Usages, 0.0)."""
     path = config_path(env, '.claude.json')
     document, _ = tried(read_json, path, 'identity', account_document)
-    if not isinstance(document, dict):
-        return None, 0.0
-    return cached_usage(document, now), 0.0
+    cached = cached_usage(document, now) if isinstance(document, dict) else None
+    return [cached] if cached else [], 0.0
 
 
 def status_padding(env):
@@ -3699,9 +3709,9 @@ def show_statusline(options):
         pass                            # what is told is shown all the same
     usage = Usage(tuple(sorted(limits.values(), key=rank)))
     width, ends = WIDTH_MOST, '▕▏'
-    if env.get('COLUMNS', '').isdigit():
-        width = int(env['COLUMNS']) - STATUS_MARGIN - 2 * status_padding(env)
-        width = max(1, min(width, WIDTH_MOST))
+    columns = size_given('COLUMNS', 0)
+    if columns:
+        width = max(1, columns - STATUS_MARGIN - 2 * status_padding(env))
     is_plain = options.ascii or not unicode_terminal()
     if is_plain:
         ends = '||'
@@ -3772,7 +3782,7 @@ def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
                 limit.used, STATUS_BAR, level(limit.used)
             )
             line += (Span(ends[1], 'dim'),)
-        if limit.id == 'spend_limit' and limit.amount:
+        if limit.id == 'spend_limit' and limit.amount and lefts:
             used, most = limit.amount.used / 100, limit.amount.limit / 100
             line += (Span(' $%d of $%d' % (used, most), 'soft'),)
         elif index < lefts and limit.kind != 'spend':
@@ -3809,7 +3819,7 @@ def limit_names(limit):
     """Return what a Limit is called beside its bar, the longest name first."""
     name = limit.label.replace('7-Day ', '')
     if limit.kind != 'rate':
-        return limit.label + ':', name + ':', name, limit.short
+        return limit.label + ':', limit.short + ':', limit.short
     return limit.label + ' Usage:', limit.label + ':', name + ':', name, limit.short
 
 
@@ -3829,7 +3839,8 @@ def limit_rows(limit, columns, scene):
         tail = short_left(limit, scene.moment)
     yield Row(LIST, bar_line(limit_names(limit), limit.used, columns, tail,
                              elapsed=elapsed_part(limit, scene.moment, columns.bar)))
-    if limit.kind != 'spend' and not scene.compact:
+    expires = limit.kind == 'rate' or limit.resets_at is not None
+    if limit.kind != 'spend' and expires and not scene.compact:
         mark = scene.icon('⏰')
         yield Row(LIST, *[mark + words for words in reset_words(limit, scene.moment)],
                   role='soft')
@@ -4101,9 +4112,9 @@ MODES['code'] = Mode(
     summary=code_summary, limits=judged_usage)
 PARSERS['usage'] = parse_usage
 POLLERS.append(CodePoller)
-FEEDS += [
+FEEDS += [      # the later ones are judged by what the earlier ones tell
+    Feed(lambda env: [file_stamp(config_path(env, '.claude.json'))], read_cached, True),
     Feed(lambda env: (), read_sessions),
-    Feed(lambda env: [file_stamp(config_path(env, '.claude.json'))], read_cached),
 ]
 PANELS += [
     Panel(0, ('code',), CODE_TITLE, account_rows),
@@ -6419,6 +6430,8 @@ def parse_pace_config(document):
     config = {}
     problems = []
     for key, default in PACE_DEFAULTS.items():
+        if key in ENGINE_DEFAULTS:
+            continue                        # the hooks do not read it either
         value = document.get(key)
         is_fit = type(value) is type(default)
         if is_number(default):
@@ -6946,17 +6959,21 @@ def pace_rows(scene):
         yield from limiter_rows(pace, scene)
 
 
+def state_words(state):
+    """(the words for a state, the short ones, their role); 'stale' where no window runs."""
+    if state.status == 'undecided' and not (state.decision and state.decision.window):
+        return 'stale', 'stale', 'dim'
+    return PACE_WORDS[state.status]
+
+
 def state_row(state, scene):
     """The Row of the state; in compact form the delay and the deviation stand behind it.
 
     The label shrinks first, then the words, then the label goes.
     """
-    words, short, role = PACE_WORDS[state.status]
+    words, short, role = state_words(state)
     decision = state.decision or PacingDecision()
     delay = deviation = ''
-    if state.status == 'undecided' and not decision.window:
-        words = short = 'stale'
-        role = 'dim'
     if state.estimated:
         words += ' (estimated)'
         short += ' (est.)'
@@ -7143,7 +7160,7 @@ def target_words(row):
     """An action with its target: 'Edit mill.py', 'Bash pytest -q'; a path by its last name."""
     target = row['target'].strip('-')
     if ' ' not in target:
-        target = os.path.basename(target)
+        target = os.path.basename(target.rstrip('/')) or target
     return (row['tool'] + ' ' + target).strip()
 
 
@@ -7211,7 +7228,8 @@ def read_pace_reply(env, replies, now):
     Why it cannot be read is told where Pace Maker is shown.
     """
     found, _ = tried(read_only, 'usage.db', read_reply, now)
-    return found or (None, 0.0)
+    usage, blocked_until = found or (None, 0.0)
+    return [usage] if usage else [], blocked_until
 
 
 PACE_KEYS = (
@@ -7256,7 +7274,7 @@ def find_pace_maker(setup, snapshot, moment):
     if failure:
         words = message(failure, None, moment)
     elif state:
-        words = PACE_WORDS[state.status][0].lstrip('⚠✓ ').lower() + '.'
+        words = state_words(state)[0].lstrip('⚠✓ ').lower() + '.'
     yield Finding(bool(state) and not failure, 'Pace Maker', words)
 
 
@@ -8282,7 +8300,7 @@ def terminal_size(fallback):
 def size_given(name, otherwise):
     """The size that a variable of the environment names, at most WIDTH_MOST, or another."""
     words = os.environ.get(name, '')
-    if words.isdecimal() and int(words) > 0:
+    if re.fullmatch('[0-9]{1,9}', words) and int(words) > 0:
         return min(int(words), WIDTH_MOST)
     return otherwise
 

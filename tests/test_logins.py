@@ -165,7 +165,7 @@ NO_ITEM = 'malformed', FAILED + 'the Keychain item is not JSON.'
 
 @pytest.mark.parametrize('output, code, told', [
     (CREDENTIALS, 0, TOKEN), (json.dumps(CREDENTIALS) + '\n', 0, TOKEN), (HEXADECIMAL, 0, TOKEN),
-    (HEXADECIMAL.upper() + '\n', 0, TOKEN), ('', 0, NO_ITEM), ('SECRET', 0, NO_ITEM),
+    (HEXADECIMAL.upper() + '\n', 0, TOKEN), ('\n', 0, 'file'), ('SECRET', 0, NO_ITEM),
     ('7b7', 0, NO_ITEM), ('ffff', 0, NO_ITEM),
     ('[]', 0, ('malformed', FAILED + 'no JSON object.')),
     ('', 36, ('locked', 'Locked: the Keychain, open it with `security unlock-keychain`.')),

@@ -64,9 +64,9 @@ RESETS = {'five_hour': 3 * HOUR + 45 * MINUTE + 30, 'seven_day': 4 * 24 * HOUR}
 
 
 def session(five_hour=78, seven_day=34, later=0, model='Opus', name='abc'):
-    """What Claude Code tells its status line; `later` moves both windows."""
-    rates = {key: {'used_percentage': used, 'resets_at': int(time.time()) + later + RESETS[key]}
-             for key, used in (('five_hour', five_hour), ('seven_day', seven_day))
+    """What Claude Code tells its status line; `later` moves the first window."""
+    rates = {key: {'used_percentage': used, 'resets_at': int(time.time()) + late + RESETS[key]}
+             for key, used, late in (('five_hour', five_hour, later), ('seven_day', seven_day, 0))
              if used is not None}
     return {'session_id': name, 'cwd': '/w', 'model': {'id': 'm', 'display_name': model},
             'cost': {'total_cost_usd': 1.5, 'total_api_duration_ms': time.time()},
@@ -132,7 +132,7 @@ def test_the_prompt_in_every_width(prompt, home):
         out = prompt(session(model='田' * 40), COLUMNS=str(width))
         assert cells(plain(out).rstrip('\n')) <= max(1, width - 4 - 2 * padding)
         assert out.count('\n') <= 1
-    for width in ('', '-5', 'x'):
+    for width in ('', '-5', 'x', '0', '\u00b2', '9' * 5000):
         assert plain(prompt(session(), COLUMNS=width)) == WHOLE
 
 
@@ -217,7 +217,7 @@ def test_odd_bytes(prompt, known):
 
 def test_an_idle_session_does_not_take_the_numbers_back(prompt):
     prompt(session())
-    for late in (session(60, 20, name='idle'), session(99, 99, later=-5 * HOUR, name='old'),
+    for late in (session(60, 20, name='idle'), session(99, 30, later=-5 * HOUR, name='old'),
                  session(60, None, name='idle in one window')):
         for _ in range(2):
             assert plain(prompt(late)) == WHOLE
@@ -235,9 +235,35 @@ def test_no_stored_reply_breaks_the_prompt(prompt, home, part, body):
 
 
 def test_a_newer_window_begins_anew(prompt):
-    prompt(session())
-    for document in (session(3, 1, later=HOUR // 2), {}, session(80, 35, name='old')):
-        assert re.match('5h 3% .* 4h15m · 7d 1%', plain(prompt(document)))
+    old = session(99, later=-4 * HOUR, name='old')
+    assert plain(prompt(old)).startswith('5h 99% ')
+    for document in (session(3), {}, old):
+        assert re.match('5h 3% .* 3h45m · 7d 34%', plain(prompt(document)))
+
+
+def test_sessions_of_two_accounts_do_not_mix(prompt, home):
+    """A window that runs ends at two times: each session shows its own, nobody else's."""
+    foreign = session(99, 98, later=-HOUR, name='foreign')
+    for _ in range(2):
+        assert plain(prompt(foreign)).startswith('5h 99% ')
+        assert plain(prompt(session(50, 20))).startswith('5h 50% ')
+    stored(home, 20, {key: {'utilization': 51, 'resets_at': time.time() + RESETS[key]}
+                      for key in RESETS})
+    assert plain(prompt({})).startswith('5h 51% ')
+    assert plain(prompt(session(55, 52))).startswith('5h 55% ')
+
+
+def test_idle_sessions_without_a_name_take_turns(prompt, home):
+    """Their numbers differ by less than a point: that is no news."""
+    for used in (80, 80.4, 80, 80.4):
+        document = session(used)
+        del document['session_id']
+        prompt(document)
+        body = dict(store_in(home).recall(ACCOUNT, '', time.time()).replies)['session '][1]
+        at = json.loads(body)['windows']['five_hour'][2]
+        if used == 80.4:
+            first = locals().get('first', at)
+            assert at == first
 
 
 def test_the_numbers_of_a_monitor_count_too(prompt, home):

@@ -561,13 +561,21 @@ def test_two_accounts_do_not_mix(world, mine):
     """A window that still runs ends at another time: that is another account's report."""
     world.answer(moving(30, world.now + HOUR))
     mine.once()
-    world.identify(cached=cached(world.now + 1, 90, resets_at=world.now + 2 * HOUR))
     world.now += 2
     shown = mine.tell_status('s', 1, five_hour=91.0, resets_at=world.now + 3 * HOUR)
     assert shown.limits[0].used == 91, 'at the prompt only'
     world.pass_time(5, mine)
     assert mine.five_hour == 30 and mine.known().at == world.times[0]
-    world.now += HOUR
+    # The service may begin a window anew: then the newest reply of the account is what counts.
+    resets_at = world.now + 2 * HOUR
+    world.identify(cached=cached(world.now, 4, resets_at=resets_at))
+    mine.once()
+    assert mine.five_hour == 4
+    world.now += 1
+    mine.tell_status('t', 1, mine.known().value, five_hour=5.0, resets_at=resets_at)
+    mine.once()
+    assert mine.five_hour == 5
+    world.now += 2 * HOUR
     mine.tell_status('s', 2, five_hour=3.0, resets_at=world.now + 3 * HOUR)
     assert world.rows("SELECT count(*) FROM replies WHERE part LIKE 'session %'") == [(1,)]
 
@@ -580,9 +588,9 @@ def feed(world, monkeypatch):
 
     def read(env, replies, now):
         if not stamps(env)[0]:
-            return None, 0.0
+            return [], 0.0
         used, at, resets_at, until = json.loads((world.folder / 'feed').read_text())
-        return parse_usage(moving(used, resets_at).body, at, 'Another'), until
+        return [parse_usage(moving(used, resets_at).body, at, 'Another')], until
     monkeypatch.setattr(claude_usage, 'FEEDS', claude_usage.FEEDS + [Feed(stamps, read)])
     return lambda *told: world.write('feed', json.dumps(told))
 
