@@ -967,6 +967,7 @@ SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes
 TAIL_CELLS = 7                          # of a short countdown behind the percent
 BAR_LEAST, BAR_WANTED = 3, 6            # below the second labels shorten, below the first no bar
 BOX_WIDTH, BOX_HEIGHT = 16, 5           # smaller screens have no boxes
+SHARE_HEIGHT = 10                       # lines of a box that are not taken for another one
 
 
 class Columns(NamedTuple):
@@ -977,13 +978,16 @@ class Columns(NamedTuple):
     tail: int
 
 
-def columns_for(width, shorts, compact=False):
+def columns_for(width, shorts, compact=False, more=0):
     """Return the Columns of a panel `width` cells wide, for labels as short as `shorts` if need
     be.
 
-    Bars shrink first, then the labels, then the bars go. The compact form has a tail.
+    Bars shrink first, then the labels, then the bars go. The compact form has a tail, with so
+    many cells `more` where there is room for them.
     """
     tail = TAIL_CELLS if compact else 0
+    if width - LABEL_CELLS - PERCENT_CELLS - tail - more >= BAR_WANTED:
+        tail += more
     spare = 0
     if width >= SPARE_FROM and not compact:
         spare = SPARE_CELLS
@@ -2225,7 +2229,8 @@ class Store:
             found = {}
             for name, body in db.execute(
                     'SELECT name, body FROM windows JOIN series ON id = series '
-                    'WHERE account = ? ORDER BY resets_at', (account,)).fetchall():
+                    'WHERE account = ? AND resets_at <= ? ORDER BY resets_at',
+                    (account, now)).fetchall():
                 found.setdefault(name, []).append(body)
             return found
         return self.use(work, now)
@@ -2237,7 +2242,7 @@ class Store:
                 db.execute('INSERT OR IGNORE INTO series (account, name, window) '
                            'VALUES (?, ?, ?)', (account, name, seconds))
                 db.executemany(
-                    'INSERT OR IGNORE INTO windows SELECT id, ?, ? FROM series '
+                    'INSERT OR REPLACE INTO windows SELECT id, ?, ? FROM series '
                     'WHERE account = ? AND name = ?',
                     [(resets_at, body, account, name) for resets_at, body in rows])
         self.use(work, now, writes=True)
@@ -2411,7 +2416,7 @@ def forget_old(db, now):
     db.execute('DELETE FROM samples WHERE series IN (SELECT id FROM series) '
                'AND (at < ? OR at > ?)', (now - SAMPLES_SECONDS, ahead))
     db.execute('DELETE FROM windows WHERE series IN (SELECT id FROM series) '
-               'AND resets_at < ?', (now - WINDOWS_SECONDS,))
+               'AND (resets_at < ? OR resets_at > ?)', (now - WINDOWS_SECONDS, ahead))
 
 
 # ---- Pollers -----------------------------------------------------------------------------------
@@ -3823,11 +3828,22 @@ def limit_names(limit):
     return limit.label + ' Usage:', limit.label + ':', name + ':', name, limit.short
 
 
-def limit_rows(limit, columns, scene):
+def landing_tails(limits, scene):
+    """Return {id: what other features tell of a Limit in a few cells}, '' where that is
+    nothing.
+    """
+    tails = {}
+    for limit in limits:
+        words = [part.tail(scene, limit) for part in LIMIT_PARTS]
+        tails[limit.id] = ' '.join(filter(None, words))
+    return tails
+
+
+def limit_rows(limit, columns, scene, landing=''):
     """Yield the rows of one Limit: its bar, its reset, its amount where it is about money.
 
     Other features may add rows of their own. In compact form the countdown stands behind the bar,
-    and there are no rows for the reset and for these.
+    and the `landing` if there is room; there are no rows for the reset and for these.
     """
     if limit.used is None:
         amount = amount_words(limit.amount)
@@ -3837,6 +3853,8 @@ def limit_rows(limit, columns, scene):
     tail = ''
     if limit.kind != 'spend':
         tail = short_left(limit, scene.moment)
+    if columns.tail > TAIL_CELLS:
+        tail += ' ' + landing.ljust(columns.tail - TAIL_CELLS - 1)
     yield Row(LIST, bar_line(limit_names(limit), limit.used, columns, tail,
                              elapsed=elapsed_part(limit, scene.moment, columns.bar)))
     expires = limit.kind == 'rate' or limit.resets_at is not None
@@ -3889,11 +3907,13 @@ def usage_rows(scene):
     if not usage:
         return
     shorts = [limit.short for limit in usage.limits]
-    columns = columns_for(scene.width, shorts, scene.compact)
+    landings = landing_tails(usage.limits, scene)
+    more = max(map(cells, landings.values()), default=0)
+    columns = columns_for(scene.width, shorts, scene.compact, more and scene.compact and more + 1)
     for index, limit in enumerate(usage.limits):
         if index:
             yield Row(BLANK)
-        yield from limit_rows(limit, columns, scene)
+        yield from limit_rows(limit, columns, scene, landings[limit.id])
     if not usage.rates:
         if usage.limits:
             yield Row(BLANK)
@@ -3929,10 +3949,7 @@ def code_summary(scene):
         return (), ''
     if not usage.limits:
         return (), NO_LIMITS
-    tails = {}
-    for limit in usage.limits:
-        for part in LIMIT_PARTS:
-            tails[limit.id] = part.tail(scene, limit) or tails.get(limit.id, '')
+    tails = landing_tails(usage.limits, scene)
     return summary_line(usage, scene.moment, scene.width, tails), ''
 
 
@@ -4545,7 +4562,7 @@ class OutlookPoller(Poller):
         return WATCH_SECONDS if histories else STORE_LOOK
 
     def ask_now(self, at, max_age=None):
-        self.made_at = 0.0
+        self.stamp = None
         super().ask_now(at, max_age)
 
     def is_settled(self, snapshot):
@@ -4563,7 +4580,7 @@ class OutlookPoller(Poller):
 
         A limit whose window has ended, or not begun, has none.
         """
-        if account != self.account:
+        if account != self.account or now < self.made_at:       # the clock was set back
             self.begin(account, now)
         histories = {}
         for name, (window, new) in self.store.samples(account, self.since, now).items():
@@ -4696,15 +4713,24 @@ def landing_words(outlook, resets_at, moment):
     begin = moment.clock(outlook.out_from)
     if low < 100:
         words = 'May run out from ' + begin
-        rate = ' · %.2g%%/h keeps you under' % outlook.rate
-        return words + rate, words, 'May run out ' + begin, '→100%'
+        rate = '%s%%/h ' % rate_words(outlook.rate)
+        return (words + ' · ' + rate + 'keeps you under', words + ' · ' + rate + 'is safe', words,
+                'May run out ' + begin, '→100%')
     end = moment.clock(outlook.out_until)
     span = begin
     if end != begin:
         span = begin + '–' + end
-    early = countdown(resets_at - outlook.out_from)
     words = '⚠ Runs out ' + span
-    return '%s, %s before the reset' % (words, early), words, '⚠ Runs out ' + begin, '⚠' + begin
+    early = words + ', ' + countdown(resets_at - outlook.out_from)
+    return (early + ' before the reset', early + ' early', words, '⚠ Runs out ' + begin,
+            '⚠' + begin)
+
+
+def rate_words(rate):
+    """Return a rate that is not to be exceeded, two digits of it, rounded down: 9.96 -> '9.9'."""
+    if rate >= 10:
+        return '%d' % rate
+    return '%g' % (int(rate * 10) / 10)
 
 
 def landing_role(outlook):
@@ -4764,10 +4790,15 @@ def outlook_help(scene):
            'be at its reset, 7 times in 10, after your own past windows.')
     yield ('The picture: solid is the course so far, dots to the right the range, the diagonal an '
            'even pace.')
-    for name, history in (scene.known('outlook').value or {}).items():
-        seen = history.outlook.windows_seen
-        if history.outlook.low is not None and seen < FEW_WINDOWS:
-            yield 'The landing of %s is from %d windows.' % (name.replace('_', ' '), seen)
+    if not scene.ui.mode:
+        return
+    for limit in MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits:
+        history = history_of(scene.snapshot, scene.place, limit)
+        found = history.outlook if history else Outlook()
+        if found.low is not None and found.windows_seen < FEW_WINDOWS:
+            windows = 'windows' if found.windows_seen != 1 else 'window'
+            yield 'The landing of %s is from %d past %s.' % (
+                limit.label, found.windows_seen, windows)
 
 
 def outlook_json(snapshot, place, limit, moment):
@@ -4882,7 +4913,7 @@ def picture_rows(limit, scene):
     """Yield the rows of the picture of a limit, as large as the panel allows.
 
     Where that is small, the finished windows go first, then the labels, then the range. The
-    labels say what is left, and the local times of the start and the reset.
+    labels are percents, and the local times of the start and the reset.
     """
     history = history_of(scene.snapshot, scene.place, limit)
     outlook, moment, room = history.outlook, scene.moment, scene.height
@@ -4910,7 +4941,7 @@ def picture_rows(limit, scene):
     now = begin + (moment.now - begin) // step * step
     moment.change_at(now + step + 0.001)
     chart = draw_chart(history, width, height, now, room > PICTURE_HEIGHT)
-    labels = {0: '0%', height // 2: '50%', height - 1: '100%'}     # what is left
+    labels = {0: '100%', height // 2: '50%', height - 1: '0%'}
     for y, line in enumerate(chart.lines(looks, scene.ui.ascii)):
         if has_labels:
             line = (
@@ -4921,19 +4952,20 @@ def picture_rows(limit, scene):
         start = moment.clock(begin)
         end = moment.clock(history.resets_at)
         gap = ' ' * max(1, width - cells(start + end))
-        yield Row(LIST, 'left'.ljust(axis) + start + gap + end, role='dim')
+        yield Row(LIST, ' ' * axis + start + gap + end, role='dim')
     if has_peaks:
         yield Row(LIST, peaks_line(history.past, scene.width))
     yield words_row
 
 
 def peaks_line(past, width):
-    """Return the line of the peaks of the last finished windows, a bar each; full ones are
-    red.
+    """Return the line of the peaks of the last finished windows, a bar each.
+
+    Only a window that was full has the highest bar.
     """
     line = (Span('Past: ', 'dim'),)
     for summary in past[-max(1, width - width_of(line)):]:
-        height = max(0, min(7, int(summary.peak * 8 / 100)))
+        height = min(7, int(summary.peak * 7 / FULL))
         line += (Span('▁▂▃▄▅▆▇█'[height], level(summary.peak)),)
     return line
 
@@ -4949,39 +4981,57 @@ def picture_panels(scene):
 
 
 def history_rows(scene):
-    """Yield the rows of the last five weeks: a day each, with its windows and their peaks.
+    """Yield the rows of the last five weeks: a day each, with its 5-hour windows and their peaks.
 
-    The bar of a day is the sum of its peaks, against that of the busiest day.
+    The bar of a day is the sum of its peaks, against that of the busiest day. The last window is
+    the one that runs. A window belongs to the local day on which it began.
     """
     history = (scene.known('outlook').value or {}).get('five_hour')
-    since = scene.moment.now - HISTORY_DAYS * DAY
-    past = [summary for summary in history.past if summary.resets_at > since] if history else []
+    now = scene.moment.now
+    past = [summary for summary in history.past
+            if summary.resets_at > now - HISTORY_DAYS * DAY] if history else []
     if not past:
         return
-    full = [summary for summary in past if summary.full_at is not None]
-    words = '%d windows in %d days, %d full' % (len(past), HISTORY_DAYS, len(full))
-    if full:
-        waited = sum(summary.resets_at - summary.full_at for summary in full)
-        yield Row(LIST, '%s, %s waited' % (words, countdown(waited)), words, role='soft')
-    else:
-        yield Row(LIST, words, role='soft')
+    waits = [summary.resets_at - summary.full_at for summary in past
+             if summary.full_at is not None]
+    words = '%d windows, %d full' % (len(past), len(waits))
+    waited = ', %s waited' % countdown(sum(waits)) if waits else ''
+    yield Row(LIST, '%d windows in %d days, %d full' % (len(past), HISTORY_DAYS, len(waits))
+              + waited, words + waited, words, role='soft')
     days = {}
-    for summary in reversed(past):
-        local = time.localtime(summary.start)
-        days.setdefault(local[:3], []).insert(0, summary)
-    most = max(
-        sum(summary.peak for summary in windows) for windows in days.values()
-    )
-    for windows in days.values():
-        local = time.localtime(windows[0].start)
-        day = WEEKDAYS[local.tm_wday], MONTHS[local.tm_mon - 1], local.tm_mday
-        used = 99.9 * sum(summary.peak for summary in windows) / max(most, 1)
-        line = (Span('%s %s %2d ' % day),) + bar(used, HISTORY_BAR, 'target')
-        for summary in windows:
-            at = time.strftime('  %H:%M ', time.localtime(summary.start))
-            peak = Span('%d%%' % percent_shown(summary.peak), level(summary.peak))
-            line += (Span(at, 'soft'), peak)
-        yield Row(LIST, line)
+    running = history.resets_at - history.window, history.samples[-1][1]
+    for start, peak in [(summary.start, summary.peak) for summary in past] + [running]:
+        days.setdefault(time.localtime(start)[:3], []).append((start, peak))
+    most = max(sum(peak for _, peak in windows) for windows in days.values())
+    noon = noon_of(now)
+    scene.moment.change_at(noon_of(noon + DAY) - DAY / 2)
+    while time.localtime(noon)[:3] >= min(days):
+        windows = days.get(time.localtime(noon)[:3], [])
+        yield Row(LIST, *day_wordings(time.localtime(noon), windows, most, scene.width))
+        noon = noon_of(noon - DAY)
+
+
+def noon_of(at):
+    """Return the noon of the local day of a time; those of two days are about DAY apart."""
+    return time.mktime(time.localtime(at)[:3] + (12, 0, 0, 0, 0, -1))
+
+
+def day_wordings(local, windows, most, width):
+    """Return the lines of a local day and its windows (start, peak), the longest first.
+
+    First the times go, then the last windows, for which `…` stands.
+    """
+    used = 99.9 * sum(peak for _, peak in windows) / max(most, 1)
+    name = WEEKDAYS[local.tm_wday], MONTHS[local.tm_mon - 1], local.tm_mday
+    head = (Span('%s %s %2d ' % name),)
+    head += bar(used, min(HISTORY_BAR, width // 5), 'target')
+    long, short = head, [head]
+    for start, peak in windows:
+        span = Span('%d%%' % percent_shown(peak), level(peak))
+        long += (Span(time.strftime('  %H:%M ', time.localtime(start)), 'soft'), span)
+        short.append(short[-1] + (Span(' '), span))
+    cut = [line + (Span(' …', 'dim'),) for line in short[:-1]]
+    return [long, short[-1]] + cut[::-1]
 
 
 def days_option(words):
@@ -5030,33 +5080,43 @@ def show_history(options):
     return 0
 
 
+def demo_course(start, until, resets_at, used, power):
+    """Return samples of a window, in which use rises to so many percent until a time."""
+    samples = []
+    for index in range(1, 31):
+        moved = min(100.0, used * (index / 30) ** power)
+        samples.append((start + index / 30 * (until - start), moved, resets_at))
+    return samples
+
+
+def demo_history(window, used, now, count):
+    """Return the History of an invented limit, of which so many percent are used now.
+
+    A `count` of past windows moved in different ways, and some were full.
+    """
+    resets_at = now + window - now % window
+    start = resets_at - window
+    running = demo_course(start, now, resets_at, used, 1.3)
+    samples = []
+    gap = max(window, HISTORY_DAYS * DAY / count)
+    for index in range(count):
+        end = start - index * gap
+        most = 20 + (index * 37 + window // HOUR) % 100
+        samples += demo_course(end - window, end, end, most, 0.6 + index % 5 / 4)
+    past = summaries(samples, window, now)
+    return History(window, tuple(running), past,
+                   outlook_from(running, past, resets_at, window, now))
+
+
 def demo_outlook(now):
-    """Yield the Reading of an invented past for two of the invented limits."""
-    histories = {}
-    for name, window, used in (('five_hour', 5 * HOUR, now / 3 % 101),
-                               ('seven_day', 7 * DAY, now / 40 % 101)):
-        resets_at = now + window - now % window
-        start = resets_at - window
-        samples = []
-        for index in range(41):
-            part = index / 40
-            samples.append(
-                (start + part * (now - start), used * part**1.3, resets_at)
-            )
-        past = []
-        for count in range(60, 0, -1):
-            end = start - (count - 1) * window * 1.25
-            peak = min(100.0, 20.0 + count * 37 % 90)
-            course = [peak * (part / COURSE_PARTS) ** (0.6 + count % 5 / 4)
-                      for part in range(COURSE_PARTS + 1)]
-            full_at = end - window / 6 if peak == 100 else None
-            past.append(
-                Summary(end - window, end, tuple(course), peak, full_at, end)
-            )
-        histories[name] = History(
-            window, tuple(samples), tuple(past),
-            outlook_from(samples, past, resets_at, window, now))
-    histories['seven_day'] = histories['seven_day']._replace(full_left=6)
+    """Yield the Reading of an invented past of the invented limits."""
+    week = demo_history(7 * DAY, now / 40 % 101, now, 20)
+    left = full_windows_left(
+        100 - week.samples[-1][1], week.resets_at - now, [(100, 9)] * LEAST_FULL_WINDOWS)
+    histories = {
+        'five_hour': demo_history(5 * HOUR, now / 3 % 101, now, 110),
+        'seven_day': week._replace(full_left=left),
+        'weekly_scoped_fable': demo_history(7 * DAY, now / 11 % 101, now, 15)}
     yield Reading('', 'outlook', Known(histories, now, phase=PLANNED))
 
 
@@ -7627,19 +7687,26 @@ def side_by_side(choices, chosen, scene, width, height):
     """Return the Frame of the first panel and, in a column beside it, of all others.
 
     Where these do not fit one below the other, the `chosen` one, which has the keys, is the first
-    of the column, and those before it are left out.
+    of the column, and those before it are left out. It is as high as its rows need; of the others
+    the highest give way first, as long as they have SHARE_HEIGHT.
     """
     half = width // 2
 
     def make(index, width, room):
         return make_panel(choices[index], scene, width, room, index == chosen)
     shown = left = make(0, half, height)
-    others = range(1, len(choices))
-    if chosen and sum(len(make(index, width - half, height).lines) for index in others) > height:
-        others = range(chosen, len(choices))
+    heights = {index: len(make(index, width - half, height).lines)
+               for index in range(1, len(choices))}
+    if sum(heights.values()) > height:
+        heights = {index: lines for index, lines in heights.items() if index >= chosen}
+    while sum(heights.values()) > height:
+        highest = max(heights, key=lambda index: (index != chosen, heights[index], index))
+        if heights[highest] <= SHARE_HEIGHT or highest == chosen:
+            break
+        heights[highest] -= 1
     right = []
-    for index in others:
-        room = height - len(right)
+    for index, lines in heights.items():
+        room = min(lines, height - len(right))
         if room >= BOX_HEIGHT:
             frame = make(index, width - half, room)
             right += frame.lines
@@ -8749,8 +8816,10 @@ def check_account(options, snapshot, place, mode):
         usage = usage._replace(limits=projected_limits(usage, snapshot, place))
     code, over = check_limits(usage, options.check, moment)
     for limit in over:
-        words = reset_words(limit, moment)[0]
-        emit('%s: %g%% used, %s\n' % (limit.label, limit.used, words), sys.stdout)
+        words = '%g%% used' % limit.used
+        if options.projected:
+            words = 'lands at up to %d%%' % percent_shown(min(limit.used, 100))
+        emit('%s: %s, %s\n' % (limit.label, words, reset_words(limit, moment)[0]), sys.stdout)
     if code == 1 and usage.limits:
         oldest = min(limit.at for limit in usage.limits)
         warn('The last numbers are %s old.' % countdown(moment.age(oldest)))

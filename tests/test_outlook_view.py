@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 from harness import World
@@ -70,6 +71,10 @@ def outlook(low, high, out_from=None, out_until=None, rate=7.2):
      '→100%'),
     (outlook(130, 190, NOW + HOUR, NOW + HOUR + 15 * MINUTE),
      '⚠ Runs out 21:19–21:34, 2h 45m before the reset', '⚠21:19'),
+    (outlook(80, 120, NOW + HOUR, rate=112.0), 'May run out from 21:19 · 112%/h keeps you under',
+     '→100%'),
+    (outlook(80, 120, NOW + HOUR, rate=9.96), 'May run out from 21:19 · 9.9%/h keeps you under',
+     '→100%'),
     (outlook(100.0, 101, NOW + HOUR, NOW + HOUR + 5),
      '⚠ Runs out 21:19, 2h 45m before the reset', '⚠21:19')])
 def test_words(zone, found, words, last):
@@ -148,6 +153,31 @@ def test_golden_pictures(zone, golden, name, size, ui):
     golden('outlook-' + name, shown(FIVE_WEEKS, size, UI._replace(**ui)))
 
 
+def test_a_low_screen_tells_the_landing_behind_the_countdown(zone):
+    for size, is_told in (((80, 9), True), ((60, 9), True), ((30, 6), False)):
+        text = shown(FIVE_WEEKS, size)
+        assert re.search('78% +3h45m', text)
+        assert bool(re.search('78% +3h45m (→|⚠)', text)) == is_told, size
+
+
+@pytest.mark.parametrize('width, words', [
+    (80, '  04:04 100%  09:04 32%  14:04 31%  19:04 78% '), (47, ' 100% 32% 31% 78% '),
+    (30, ' 100% …')])
+def test_a_day_is_cut_at_whole_windows(zone, width, words):
+    text = shown(FIVE_WEEKS, (width, 12), UI._replace(panel=3))
+    day = [line for line in text.split('\n') if 'Nov 22' in line][0]
+    assert words in day
+
+
+def test_days_without_use_have_a_row(zone):
+    past = [window for window in past_of(40) if time.localtime(window.start)[2] != 20]
+    history = history_of()._replace(past=tuple(past))
+    rows = shown(known_with(five_hour=history), (80, 20), UI._replace(panel=2)).split('\n')
+    days = [row[2:12] for row in rows if 'Nov' in row]
+    assert days[:4] == ['Sun Nov 22', 'Sat Nov 21', 'Fri Nov 20', 'Thu Nov 19']
+    assert not re.search(r'\d%', [row for row in rows if 'Nov 20' in row][0])
+
+
 def test_history_scrolls(zone):
     ui = UI._replace(panel=3)
     frame = compose(FIVE_WEEKS, ui, (60, 8), Moment(NOW))
@@ -159,7 +189,7 @@ def test_history_scrolls(zone):
 
 def test_the_help_tells_of_a_short_past():
     ui = UI._replace(help=True)
-    assert 'from 0 windows' in shown(FIRST_HOUR, (100, 40), ui)
+    assert '5-Hour is from 0 past windows' in shown(FIRST_HOUR, (100, 40), ui)
     assert 'is from' not in shown(FIVE_WEEKS, (100, 40), ui)
 
 
@@ -333,6 +363,20 @@ def test_nothing_is_read_again_within_a_minute(watcher):
     watcher.now += 4
     watcher.poller.once()
     assert len(reads) == 1
+
+
+def test_a_clock_that_jumps_ahead_and_back(watcher):
+    """The window that seemed to be over has its outlook again, here and in a new process."""
+    ends = watcher.now + WINDOW
+    watcher.run(2 * HOUR, ends)
+    before = watcher.histories()['five_hour'].outlook
+    watcher.now += 4 * HOUR
+    assert watcher.histories() == {}
+    watcher.now -= 4 * HOUR
+    for _ in range(2):
+        history = watcher.histories()['five_hour']
+        assert history.outlook == before and not history.past
+        watcher.start()
 
 
 def test_other_accounts_do_not_count(watcher):
