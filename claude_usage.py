@@ -15,7 +15,7 @@ What everybody needs
 Where numbers come from
     Logins, Network, Requests, Store, Pollers
 The features, each with all that belongs to it
-    Code mode, Outlook, Console, Pace Maker
+    Code mode, Outlook, Console, Pace Maker, Alerts
 What people see
     View, Documents, Keys, Screen, Loop, Demo, Command line
 
@@ -2498,6 +2498,9 @@ class Poller(threading.Thread):
         """Whether all of its sources have said their last word for now."""
         return all(snapshot[self.place, source].is_settled for source in self.sources)
 
+    def see(self, snapshot, mode, places):
+        """See what is shown, each time that it changes: the Snapshot, the mode, the accounts."""
+
     def close(self):
         """Leave nothing half done: the process ends."""
 
@@ -2908,6 +2911,8 @@ class LimitPart(NamedTuple):
     tail: Callable              # (scene, limit) -> a few cells behind its countdown, or ''
     stored_tails: Callable      # (replies, moment) -> {id: tail}, for the status line
     projected: Callable         # (snapshot, place, limit) -> percent at its reset, or None
+    # The same arguments -> whether it is used up before its reset, in all likelihood.
+    runs_out: Callable = lambda snapshot, place, limit: False
 
 
 class Document(NamedTuple):
@@ -2935,6 +2940,7 @@ class Finding(NamedTuple):
 MODES: dict = {}                      # 'code', 'console' -> Mode
 PARSERS: dict = {}              # 'usage' -> function: (document, at, via) -> Usage
 POLLERS: list = [LoginPoller]   # functions: Setup -> Poller
+WATCHERS: list = []             # Pollers that see what is shown, in the demo too
 FEEDS: list = []
 PANELS: list = []
 PANEL_MAKERS: list = []         # functions: scene -> Panels of what there is at the time
@@ -2942,6 +2948,7 @@ LIMIT_PARTS: list = []
 DOCUMENTS: list = []
 OPTIONS: dict = {}                    # '--user' -> the arguments of add_argument
 COMMANDS: dict = {}                   # outputs that ask nobody -> functions: options -> exit code
+VIEWS: dict = {}                # further outputs -> functions: (Setup, pollers, Ui) -> exit code
 PASTS: list = []                # functions: now -> (name, window, samples) of other programs
 HELPS: list = []                # functions: scene -> sentences of the help
 FINDINGS: list = []                   # functions: (Setup, Snapshot, Moment) -> Findings
@@ -4776,6 +4783,12 @@ def stored_tails(replies, moment):
     return tails
 
 
+def is_to_run_out(snapshot, place, limit):
+    """Return whether even the low end of a limit's landing is 100 percent."""
+    history = history_of(snapshot, place, limit)
+    return bool(history and (history.outlook.low or 0) >= 100)
+
+
 def projected_percent(snapshot, place, limit):
     """The high end of a limit's landing, in percent; None where it is silent."""
     history = history_of(snapshot, place, limit)
@@ -5128,7 +5141,8 @@ LIMIT_PARTS.append(LimitPart(
     json=outlook_json,
     tail=landing_tail,
     stored_tails=stored_tails,
-    projected=projected_percent))
+    projected=projected_percent,
+    runs_out=is_to_run_out))
 HELPS.append(outlook_help)
 DOCUMENTS.append(Document(
     json=lambda snapshot, place, moment, mode: {},
@@ -7407,6 +7421,324 @@ FINDINGS.append(find_pace_maker)
 DEMOS.append(demo_pace_maker)
 
 
+# ---- Alerts ------------------------------------------------------------------------------------
+# What --alert asks for, as events between two Snapshots. All monitors show an event as a line; of
+# all monitors of a user, the one that notes it in the store first rings and runs the command.
+
+ALERT_WORD = re.compile('runout|reset|failure|[1-9][0-9]?|100')     # of --alert
+RESET_FROM = 95                 # percent; the reset of a limit that was lower is no event
+FAILURE_SECONDS = 15 * MINUTE   # without numbers
+BREAK_SECONDS = 60              # looks that are further apart: it slept, or the clock was set
+SETTLE_SECONDS = 20             # what is found so soon after a break, or the start, is not new
+ALERT_LOOK = 5                  # seconds between two looks at numbers that stay the same
+NOTE_TRIES = 10                 # times that a locked store is tried, for STORE_TIMEOUT each
+COMMAND_SECONDS = 10            # the command, and what it has started, is killed then
+NO_LIMIT = Limit('', '', '', None)
+# Variables that the command does not get.
+PRIVATE_NAME = re.compile('^ANTHROPIC_|TOKEN|KEY|SECRET|PASSWORD', re.IGNORECASE)
+# The table is made where somebody wants alerts; `window` is the time that the window ends.
+TOLD_TABLE = (
+    'CREATE TABLE IF NOT EXISTS told (account TEXT, subject TEXT, percent REAL, window REAL, '
+    'at REAL)')
+NOTE_TOLD = (
+    'INSERT INTO told SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM told '
+    'WHERE account = ?1 AND subject = ?2 AND percent >= ?3 AND abs(window - ?4) < 60)')
+
+
+class Event(NamedTuple):
+    """Something that --alert asks for. Of one subject and window it is told once."""
+    kind: str                       # 'percent', 'runout', 'reset' or 'failure'
+    place: str
+    limit: Limit                    # NO_LIMIT of a failure
+    window: float                   # when its window ends
+    message: str
+    percent: int = 0                # the highest that was asked for and is reached
+
+    @property
+    def subject(self):
+        """What it is about: 'percent five_hour'."""
+        return '%s %s' % (self.kind, self.limit.id)
+
+    def is_told(self, last):
+        """Whether `last`, of the same subject, or None, was of this window and percent already.
+
+        A lower percent is told too. Windows are told apart to the minute, for the times that are
+        told of one reset differ.
+        """
+        if not last or last.percent < self.percent:
+            return False
+        return abs(last.window - self.window) < MINUTE
+
+
+class Watched(NamedTuple):
+    """What is looked at for events, and since when without a break."""
+    words: Tuple[str, ...]          # of --alert
+    mode: str
+    places: Tuple[str, ...]
+    since: float
+
+
+def events(before, after, now, watched):
+    """Yield the Events that one Snapshot after another calls for.
+
+    All but resets come as long as they hold; whoever is told of them remembers that. A window
+    that is over tells nothing of the next.
+    """
+    words, mode, places, since = watched
+    percents = [int(word) for word in words if word.isdigit()]
+    for place in places:
+        old = {}
+        if before[place, 'identity'].value == after[place, 'identity'].value:
+            old = {limit.id: limit for limit in alert_limits(before, place, mode)}
+        for limit in alert_limits(after, place, mode):
+            last = old.get(limit.id, limit)
+            ends, ended = window_end(limit, now), window_end(last, now)
+            if last.used >= RESET_FROM > limit.used and abs(ends - ended) >= MINUTE:
+                if 'reset' in words:
+                    yield limit_event('reset', place, limit, ended, 'begins anew', now)
+            if limit.resets_at and limit.resets_at <= now:
+                continue
+            if 'runout' in words:
+                if any(part.runs_out(after, place, limit) for part in LIMIT_PARTS):
+                    early = 'will run out before its reset'
+                    yield limit_event('runout', place, limit, ends, early, now)
+            reached = max((percent for percent in percents if percent <= limit.used), default=0)
+            if reached:
+                used = '%d%% used' % percent_shown(limit.used)
+                event = limit_event('percent', place, limit, ends, used, now)
+                yield event._replace(percent=reached)
+
+        known = MODES[mode].known(after, place)
+        is_silent = now - max(known.at or 0, since) >= FAILURE_SECONDS
+        if 'failure' in words and known.failure and is_silent:
+            reason = message(known.failure, known.next_at, Moment(now), mode)
+            window = known.at or now // DAY * DAY       # without numbers it is told once a day
+            words = 'No numbers for 15 minutes. ' + reason
+            yield Event('failure', place, NO_LIMIT, window, words)
+
+
+def limit_event(kind, place, limit, window, words, now):
+    """Return an Event of a Limit, its message being so many words, and when the limit resets."""
+    told = '%s: %s.' % (limit.label, words)
+    if limit.resets_at:
+        told += ' ' + reset_words(limit, Moment(now))[0]
+    return Event(kind, place, limit, window, told)
+
+
+def alert_limits(snapshot, place, mode):
+    """Return the Limits of a mode of which a percent is known, the paid extra usage too."""
+    usage = MODES[mode].known(snapshot, place).value
+    if not isinstance(usage, Usage):
+        usage = MODES[mode].limits(snapshot, place)
+    return [limit for limit in usage.limits if limit.used is not None]
+
+
+def window_end(limit, now):
+    """Return when the window of a Limit ends.
+
+    Of one that tells no reset it is a time that differs by month, as paid usage begins anew then.
+    """
+    return limit.resets_at or int(time.strftime('%Y%m', time.gmtime(now))) * DAY
+
+
+class AlertPoller(Poller):
+    """Finds the events in what the loop shows, tells them, and runs the command."""
+
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.options = setup.options
+        self.before = Snapshot()            # at the last look ...
+        self.shown = Snapshot(), '', ()     # ... and now, with the mode and the places
+        self.looked_at = self.since = 0.0   # the time of the last look, of the last break
+        self.noted = {}                     # (account, subject) -> the last Event
+        self.lines = []                     # (since when, words), the newest first
+        self.child = None                   # the command that runs
+
+    def is_settled(self, snapshot):
+        return True
+
+    def see(self, snapshot, mode, places):
+        if mode != 'code':
+            places = places[:1]
+        if self.options.alert or self.options.title:
+            self.shown = snapshot, mode, places
+            self.asked.set()
+
+    def once(self):
+        """Tell what is new. What others told before this monitor began is not shown."""
+        now, (snapshot, mode, places) = self.clock(), self.shown
+        if not mode:
+            return None
+        if not 0 <= now - self.looked_at < BREAK_SECONDS:
+            self.since, self.lines = now, []
+            self.tell('alerts', Known([]))
+        watched = Watched(tuple(self.options.alert or ()), mode, places, self.since)
+        for event in events(self.before, snapshot, now, watched):
+            place = event.place
+            account = account_key(snapshot[place, 'identity'].value, env_of(place, self.env))
+            key = account, event.subject
+            if event.is_told(self.noted.get(key)):
+                continue
+            self.noted[key] = event
+            name = MODES[mode].name(snapshot, place)
+            if len(places) > 1:
+                event = event._replace(message='%s: %s' % (name, event.message))
+            is_first = self.options.demo or self.note(account, event)
+            if is_first or now - self.since >= SETTLE_SECONDS:
+                self.show(event.message, is_alert=True)
+            if is_first:
+                self.tell('bell', Known(now))
+                reason = self.options.on_alert and self.run_command(name, event)
+                if reason:
+                    self.show('The alert command failed: %s.' % reason)
+        if self.options.title:
+            self.tell('title', Known(title_words(snapshot, mode, places)))
+        self.before, self.looked_at = snapshot, now
+        return ALERT_LOOK
+
+    def show(self, words, is_alert=False):
+        """Have a line shown for a while; with --watch print it, on stderr if it is no alert."""
+        if self.options.output != 'watch':
+            others = [line for line in self.lines if line[1] != words]
+            self.lines = [(self.clock(), words)] + others[:2]
+            self.tell('alerts', Known(self.lines))
+        elif is_alert:
+            emit(words + '\n', sys.stdout)
+        else:
+            warn(words)
+
+    def note(self, account, event):
+        """Note in the store that an Event is told -> whether no other monitor has done so.
+
+        Where that cannot be noted, each is the first.
+        """
+        values = account, event.subject, event.percent, event.window, self.clock()
+
+        def work(db):
+            db.execute(TOLD_TABLE)
+            return db.execute(NOTE_TOLD, values).rowcount > 0
+        for _ in range(NOTE_TRIES):
+            is_first, failure = tried(self.setup.store.use, work, self.clock(), True)
+            if not failure or failure.code != 'locked':
+                break
+        return is_first is not False
+
+    def run_command(self, name, event):
+        """Run --on-alert for an Event of an account of that name; return why it fails, or ''.
+
+        What it has started and left behind ends with it.
+        """
+        import subprocess
+        nowhere = subprocess.DEVNULL
+        try:
+            self.child = subprocess.Popen(
+                self.options.on_alert, stdin=nowhere, stdout=nowhere, stderr=nowhere,
+                env=command_env(name, event), start_new_session=True)
+            code = self.child.wait(COMMAND_SECONDS)
+        except OSError as error:
+            return error.strerror
+        except subprocess.TimeoutExpired:
+            return 'it took longer than %d seconds' % COMMAND_SECONDS
+        finally:
+            self.close()
+        return code and 'it ended with %d' % code
+
+    def close(self):
+        """Kill the command that runs, and what it has started."""
+        child, self.child = self.child, None
+        if child:
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except (OSError, AttributeError):       # all have ended; Windows has no groups
+                child.kill()
+
+
+def command_env(name, event):
+    """Return the environment of the command: ours without what may be secret, and the facts."""
+    env = {key: value for key, value in os.environ.items() if not PRIVATE_NAME.search(key)}
+    limit = event.limit
+    env.update(
+        CLAUDE_USAGE_EVENT=event.kind,
+        CLAUDE_USAGE_ACCOUNT=name,
+        CLAUDE_USAGE_LIMIT=limit.id,
+        CLAUDE_USAGE_PERCENT='' if limit.used is None else '%g' % limit.used,
+        CLAUDE_USAGE_RESETS_AT=iso(limit.resets_at) or '',
+        CLAUDE_USAGE_MESSAGE=event.message)
+    return env
+
+
+def title_words(snapshot, mode, places):
+    """Return the title of the window: the highest percent of all limits."""
+    used = [limit.used for place in places for limit in alert_limits(snapshot, place, mode)]
+    if not used:
+        return 'Claude'
+    return 'Claude %d%%' % percent_shown(max(used))
+
+
+def show_watch(setup, pollers, ui):
+    """Let alerts be told as lines on stdout until a signal ends it; return the exit code."""
+    if not setup.options.alert:
+        warn('error: --watch needs an --alert')
+        return 2
+    for number in stop_signals():
+        signal.signal(number, signal.default_int_handler)
+    snapshot, pause = Snapshot(), threading.Event()
+    try:
+        while True:
+            snapshot = drain(setup.inbox, snapshot)
+            ui = with_mode(ui, snapshot)
+            places = accounts_of(snapshot, ui)
+            serve(pollers, ui.mode, places)
+            for poller in pollers:
+                poller.see(snapshot, ui.mode, places)
+            pause.wait(KEY_SECONDS)
+    except KeyboardInterrupt:
+        return 0
+
+
+def find_alerts(setup, snapshot, moment):
+    """Yield the Findings about the alerts that are wanted, and whether their command is there."""
+    import shutil
+    options = setup.options
+    if options.alert:
+        yield Finding(True, 'Alerts', ', '.join(options.alert) + '.')
+    if options.on_alert:
+        path = shutil.which(options.on_alert[0])
+        words = clean(path or options.on_alert[0] + ' cannot be run') + '.'
+        yield Finding(bool(path), 'Alert command', words)
+
+
+def alert_option(words):
+    """Return the word of --alert. ArgumentTypeError unless it is one."""
+    if not ALERT_WORD.fullmatch(words):
+        raise argparse.ArgumentTypeError('must be a percent, runout, reset or failure')
+    return words
+
+
+def command(words):
+    """Return the words of --on-alert, split as by a shell. ValueError if that is not possible."""
+    import shlex
+    return shlex.split(words, posix=not WINDOWS)
+
+
+WATCHERS.append(AlertPoller)
+VIEWS['watch'] = show_watch
+FINDINGS.append(find_alerts)
+OPTIONS['--alert'] = {
+    'action': 'append', 'type': alert_option, 'metavar': 'WHAT',
+    'help': 'ring and show a line when a limit is used to that percent, at runout (it will run '
+            'out before its reset), at the reset of one that was at 95%% or more, or at failure '
+            '(no numbers for 15 minutes)'}
+OPTIONS['--on-alert'] = {
+    'type': command, 'metavar': 'COMMAND',
+    'help': 'run a command at an alert, without a shell; $CLAUDE_USAGE_MESSAGE says what it is'}
+OPTIONS['--watch'] = {
+    'action': 'store_const', 'dest': 'output', 'const': 'watch',
+    'help': 'show no screen, print a line at each --alert'}
+OPTIONS['--title'] = {
+    'action': 'store_true', 'help': 'show the highest percent in the title of the window'}
+
+
 # ---- View --------------------------------------------------------------------------------------
 # Pure: from a Snapshot, a Ui, a size and a Moment to a Frame. The panels tile the screen, so the
 # painter has nothing to decide. Until when the Frame holds, the Moment knows.
@@ -7422,6 +7754,7 @@ ASKED = ('every 30 seconds while usage moves, up to every 5 minutes while it doe
 ASKED_EVERY = 'every %g seconds, five times in 5 minutes at most'       # with --interval
 ICONS_WIDTH = 28                        # narrower boxes have no icons
 AGED = ('error', 'stale')               # of these the age of the numbers is told
+ALERT_SECONDS = 60                      # an alert stays in the hint's row
 UNKNOWN_TITLE = 'Claude Usage'          # before it is known which mode it is
 
 
@@ -7653,7 +7986,9 @@ def compose(snapshot, ui, size, moment):
     scene = scene._replace(ui=ui, place=chosen.place)
     firsts = [choice for choice in choices if choice.is_first]
     has_notice = not moment.is_past(ui.notice_until)
-    has_hint = height > BOX_HEIGHT and ui.hint or height > 1 and has_notice
+    alerts = [words for at, words in snapshot['', 'alerts'].value or ()
+              if moment.is_within(at, ALERT_SECONDS)]
+    has_hint = height > BOX_HEIGHT and ui.hint or height > 1 and (has_notice or bool(alerts))
     room = height - int(has_hint)
     if ui.help:
         frame = help_panel(scene, width, room)
@@ -7671,6 +8006,8 @@ def compose(snapshot, ui, size, moment):
         hints, role = HINT, 'dim'
         if has_notice:
             hints, role = ui.notice, 'strong'
+        elif alerts:
+            hints, role = ('⚠ ' + ' · '.join(alerts),), 'alert'
         elif ui.help:
             hints = HELP_HINT
         elif len(choices) > 1:
@@ -8125,6 +8462,7 @@ class Screen:
         self.painted = []           # the lines on the screen
         self.waits = None           # seconds that curses waits for a key
         self.attributes = {}        # role -> attribute of curses
+        self.title = self.bell = None
 
     def __enter__(self):
         """Take the terminal and the signals, or neither if curses fails (curses.error)."""
@@ -8168,6 +8506,9 @@ class Screen:
             tolerate(curses.echo)
             tolerate(curses.nocbreak)
             tolerate(curses.endwin)
+        if self.title:                      # an empty one, where the former is not known
+            self.title = None
+            tolerate(os.write, 1, b'\x1b]2;\a\x1b[23;2t')
         if self.saved:
             tolerate(termios.tcsetattr, 0, termios.TCSANOW, self.saved)
 
@@ -8212,6 +8553,22 @@ class Screen:
             except curses.error:
                 pass        # the last cell of all, drawn all the same; or the size just changed
             x += cells(text)
+
+    def call(self, title, bell):
+        """Set the title of the window, and ring, where the one or the other has changed.
+
+        The terminal keeps its former title on a stack (XTWINOPS). `bell` is the time to ring at.
+        """
+        words = ''
+        if title != self.title:
+            words = '\x1b]2;%s\a' % title
+            if not self.title:
+                words = '\x1b[22;2t' + words
+        if bell != self.bell:
+            words += '\a'
+        self.title, self.bell = title, bell
+        if words:                           # for which curses has no calls
+            tolerate(os.write, 1, words.encode())
 
     def key(self, seconds):
         """The name of the next key or signal; '' if none comes in so many seconds."""
@@ -8427,8 +8784,12 @@ def run(screen, pollers, inbox, ui, clock=time.time):
             moment = Moment(now)
             frame = compose(snapshot, ui, size, moment)
             screen.paint(frame.lines)
+            screen.call(snapshot['', 'title'].value, snapshot['', 'bell'].value)
             ui = ui._replace(scroll=min(ui.scroll, frame.overflow))
-            serve(pollers, ui.mode, accounts_of(snapshot, ui))
+            places = accounts_of(snapshot, ui)
+            serve(pollers, ui.mode, places)
+            for poller in pollers:
+                poller.see(snapshot, ui.mode, places)
             seen, since, until = (snapshot, ui, size), now, moment.until
             wait = EAGER_SECONDS if is_awaited(snapshot, ui) else KEY_SECONDS
         key = screen.key(wait)
@@ -8881,6 +9242,9 @@ OUTPUTS = {
 }
 
 
+OUTPUTS.update(VIEWS)
+
+
 def config_folders(options):
     """Return the config directories that are named, each once; none where there is just the
     usual one.
@@ -8921,7 +9285,7 @@ def show(options):
     setups = [Setup(options, envs[place], inbox, time.time, store, Logins(envs[place]), place,
                     turn) for place in envs]
     setup = setups[0]
-    makers = [DemoPoller] if options.demo else POLLERS
+    makers = WATCHERS + ([DemoPoller] if options.demo else POLLERS)
     pollers = []
     for make in makers:
         for each in setups if make.is_of_account else setups[:1]:

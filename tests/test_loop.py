@@ -45,6 +45,9 @@ class FakePoller:
     def ask_now(self, at, max_age=None):
         self.asks.append(max_age)
 
+    def see(self, snapshot, mode, places):
+        self.seen = mode, places
+
     def is_settled(self, snapshot):
         return all(snapshot[PLACE, source].is_settled for source in self.sources)
 
@@ -92,6 +95,9 @@ class FakeScreen:
 
     def paint(self, lines):
         self.frames.append(lines)
+
+    def call(self, title, bell):
+        self.called = title, bell
 
     def key(self, seconds):
         self.waits.append(seconds)
