@@ -3972,19 +3972,6 @@ def judged_usage(snapshot, place):
     return Usage(usage.rates, usage.at, usage.is_whole or ids.issuperset(STATUS_WINDOWS))
 
 
-def limit_json(snapshot, place, limit, moment):
-    """Return a Limit as values of JSON, with what other features know of it."""
-    left = None
-    if limit.resets_at is not None:
-        left = max(0, int(limit.resets_at - moment.now))
-    found = {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
-             'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
-             'window_seconds': limit.window, 'level': level(limit.used)}
-    for part in LIMIT_PARTS:
-        found.update(part.json(snapshot, place, limit, moment))
-    return found
-
-
 def spend_json(limit):
     """Return the paid extra usage as values of JSON, in units of its currency."""
     amount = limit.amount
@@ -4005,29 +3992,20 @@ def spend_of(snapshot, place):
 
 
 def code_json(snapshot, place, moment, mode):
-    """Return the account and its limits as values of JSON."""
-    account = account_of(snapshot, place)
-    usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
-    limits = usage.rates if usage else ()
+    """Return the account and its extra usage as values of JSON."""
+    account, spend = account_of(snapshot, place), spend_of(snapshot, place)
     return {
         'account': {'name': account.name or None, 'email': account.email or None,
                     'organization': account.organization or None, 'badges': account.badges,
                     'tier': account.tier or None},
-        'limits': [limit_json(snapshot, place, limit, moment) for limit in limits],
         'extra_usage': spend_json(spend) if spend else None,
         'sources': {source: source_json(snapshot[place, source], moment, 'code')
                     for source in ('usage', 'profile')}}
 
 
 def code_metrics(snapshot, place, moment, mode):
-    """Return the samples of the limits for Prometheus: name -> [(labels, value)]."""
-    usage, spend = snapshot[place, 'usage'].value, spend_of(snapshot, place)
-    limits = usage.rates if usage else ()
-    found = {
-        'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
-        'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
-                                          for limit in limits if limit.resets_at is not None],
-    }
+    """Return the samples of the extra usage for Prometheus: name -> [(labels, value)]."""
+    found, spend = {}, spend_of(snapshot, place)
     if spend:
         told = spend_json(spend)
         labels = {'currency': told['currency']}
@@ -4147,8 +4125,6 @@ PANELS += [
 ]
 DOCUMENTS.append(Document(
     json=code_json, metrics=code_metrics, helps={
-        'limit_used_ratio': 'Used part of a rate limit; 1 is all of it.',
-        'limit_reset_timestamp_seconds': 'When the window of a rate limit resets.',
         'extra_used': 'Extra usage beyond the plan, in its currency.',
         'extra_limit': 'The most that extra usage may come to, in its currency.',
     },
@@ -5173,6 +5149,7 @@ WORKERS = 4                     # requests at a time
 FATAL = ('rate_limited', 'unauthorized')    # failures that hold for every request
 EXACT_DIGITS = 60               # more than a sum of cents has
 RANGE_LEAST = 10                # a weekly rate that differs by this part of it makes a range
+BUDGET_LEAST, BUDGET_MOST = 0.01, 10000000      # dollars
 TOP_USERS = 10                  # rows of users; one more is for all others
 MARK = ' ⚠'                     # behind a sum that lacks something
 
@@ -5223,6 +5200,8 @@ class Console(NamedTuple):
     days_done: int                  # how many days are known and up to date
     unknown: int                    # how many parts are not known, nor why
     problems: tuple                 # (key of PROBLEMS, Failure) of each part that has one
+    bill_projection: Projection     # of the bill
+    budgets: Usage = Usage(())      # a Limit for each budget
 
     @property
     def days(self):
@@ -5556,7 +5535,7 @@ def project(by_day, now):
     """
     decimal = exact_decimal()
     start, end = month_of(now)
-    if now - start < DAY:
+    if not by_day or now - start < DAY:
         return Projection()
     so_far = sum(by_day.values())
     left = decimal(end - now) / HOUR
@@ -5622,16 +5601,18 @@ def reckon_console(parts, problems, you, at):
         told.append(('uncounted', Failure('uncounted', currencies)))
 
     own = total = None
-    by_day, projection = {}, Projection()
+    by_day = bill_by_day = {}
+    projection = bill_projection = Projection()
     if bill in parts:
         total = sum(tables['by_day'].values())
-        by_day = {part: tables['by_day'][part[4:]] for part in days}
+        by_day = bill_by_day = {part: tables['by_day'][part[4:]] for part in days}
     if you:
         by_day = {part: parts[part]['by_user'][you] for part in known}
     if you and known:
         own = sum(by_day.values())
-    if by_day and not unknown:
+    if not unknown:
         projection = project(by_day, at)
+        bill_projection = project(bill_by_day, at)
     workspaces = dict(parts.get('workspaces') or ())
     return Console(
         organization=parts.get('me') or '',
@@ -5646,7 +5627,35 @@ def reckon_console(parts, problems, you, at):
         by_workspace=ranked(tables['by_workspace'], workspaces),
         days_done=len(set(known).difference(problems)),
         unknown=len(unknown),
-        problems=tuple(told))
+        problems=tuple(told),
+        bill_projection=bill_projection)
+
+
+def with_budgets(console, amounts, at):
+    """A Console, as it was at a time, with a Limit for each budget whose cost is known.
+
+    `amounts` are the dollars of one's own budget and of the organization's, or None. Of a cost
+    that is not known, or not all of it, the Usage is not whole.
+    """
+    start, end = month_of(at)
+    costs = (
+        (Limit('budget', 'Budget', 'Budget', None),
+         console.own, not console.partial),
+        (Limit('budget_org', 'Org Budget', 'Org', None),
+         console.total, 'bill' not in dict(console.problems)))
+    limits, is_whole = (), True
+    for most, (limit, cost, is_all) in zip(amounts, costs):
+        if most:
+            is_whole = is_whole and is_all and cost is not None
+        if most and cost is not None:
+            limits += (limit._replace(
+                used=float(cost) / most,
+                resets_at=end,
+                window=int(end - start),
+                kind='budget',
+                at=at,
+                amount=Amount(whole_cents(cost), most * 100, 2, 'USD')),)
+    return console._replace(budgets=Usage(limits, at, is_whole))
 
 
 class ConsolePoller(Asker):
@@ -5710,7 +5719,9 @@ class ConsolePoller(Asker):
         if made_of != self.reckoned[0]:
             parts = {part: self.known(part) for part in times}
             console = reckon_console(parts, problems, you, at)
-            self.reckoned = made_of, console
+            options = self.setup.options
+            amounts = options.budget, options.budget_org
+            self.reckoned = made_of, with_budgets(console, amounts, at)
         return at, self.reckoned[1]
 
     def is_old_part(self, part, now):
@@ -5872,6 +5883,68 @@ def own_rows(console):
                   'Your own cost: name yourself with --user EMAIL.',
                   'Who are you? Start with --user EMAIL.',
                   'Who? --user EMAIL')
+
+
+def budget_usage(snapshot, place):
+    """The Usage of the budgets; not whole before the costs are known."""
+    console = snapshot['', 'console'].value
+    if not console:
+        return Usage((), 0.0, False)
+    return console.budgets
+
+
+def budget_ends(snapshot, limit):
+    """(low, high): the percents of a budget that the month will come to, by both rates.
+
+    Both are None of all other limits, where nobody can tell, and where it is used up.
+    """
+    if limit.kind != 'budget' or limit.used >= 100:
+        return None, None
+    console = snapshot['', 'console'].value
+    found = console.projection
+    if limit.id != 'budget':
+        found = console.bill_projection
+    ends = found.low, found.high
+    if found.low is None:
+        ends = found.projected, found.projected
+    if found.projected is None:
+        return ends
+    return tuple(float(end) * 100 / limit.amount.limit for end in ends)
+
+
+def budget_rows(scene):
+    """The rows of the budgets: bar, end of the month, landing and amount of each."""
+    moment = scene.moment
+    limits = budget_usage(scene.snapshot, '').limits
+    columns = columns_for(scene.width, [limit.short for limit in limits], scene.compact)
+    mark = scene.icon('⏰')
+    for limit in limits:
+        names = limit.label + ':', limit.label, limit.short
+        yield Row(LIST, bar_line(names, limit.used, columns, short_left(limit, moment),
+                                 elapsed=elapsed_part(limit, moment, columns.bar)))
+        if not scene.compact:
+            yield Row(NOTE, *[mark + words for words in reset_words(limit, moment)], role='soft')
+            yield from landing_of_budget(scene, limit)
+            yield Row(NOTE, amount_words(limit.amount), '', role='soft')
+
+
+def landing_of_budget(scene, limit):
+    """The row of how much of a budget the month will come to, or of when it is used up."""
+    low, high = budget_ends(scene.snapshot, limit)
+    if low is None:
+        return
+    if high < 100:
+        span = '%d%%' % percent_shown(high)
+        if percent_shown(low) != percent_shown(high):
+            span = '%d–%s' % (percent_shown(low), span)
+        yield Row(OUTLOOK, 'Lands at ' + span, '→' + span, role=level(high))
+        return
+    left = limit.resets_at - limit.at
+    end = limit.at + left * (100 - limit.used) / (high - limit.used)
+    words = 'May run out from '
+    if low >= 100:
+        words = '⚠ Runs out '
+    yield Row(OUTLOOK, words + scene.moment.clock(end), '→100%', role='red')
 
 
 def outlook_rows(scene):
@@ -6127,12 +6200,18 @@ def demo_console(now):
     parts[bill_part(now)] = {
         'by_day': {utc_day(now): total * 49},
         'by_workspace': {'Production': total * 40, '': total * 9}}
+    console = reckon_console(parts, {}, 'ada@example.com', now)
     yield Reading('', 'console', Known(
-        value=reckon_console(parts, {}, 'ada@example.com', now),
+        value=with_budgets(console, (100, None), now),
         at=now,
         phase=PLANNED,
         next_at=now + CONSOLE_INTERVAL,
         free_at=now))
+
+
+def budget_option(words):
+    """Return the dollars of a budget. ArgumentTypeError unless it is a sensible amount."""
+    return number_option(BUDGET_LEAST, BUDGET_MOST, ' USD', words)
 
 
 CONSOLE_TITLE = 'Console Usage'
@@ -6143,10 +6222,11 @@ MODES['console'] = Mode(
     known=lambda snapshot, place: snapshot['', 'console'],
     name=lambda snapshot, place: '',
     summary=console_summary,
-    limits=lambda snapshot, place: Usage(()))
+    limits=budget_usage)
 POLLERS.append(ConsolePoller)
 PANELS += [
     Panel(0, ('console',), CONSOLE_TITLE, cost_rows),
+    Panel(0, ('console',), CONSOLE_TITLE, budget_rows),
     Panel(1, ('console',), CONSOLE_TITLE, outlook_rows),
     Panel(9, ('console',), CONSOLE_TITLE, state_rows),
     Panel(10, ('console',), 'Costs', breakdown_rows),
@@ -6163,10 +6243,28 @@ DOCUMENTS.append(Document(
     },
     has_numbers=lambda snapshot, place, mode: (
         mode == 'console' and snapshot['', 'console'].value is not None)))
+LIMIT_PARTS.append(LimitPart(
+    rows=lambda scene, limit: (),
+    json=lambda snapshot, place, limit, moment: {},
+    tail=lambda scene, limit: '',
+    stored_tails=lambda replies, moment: {},
+    projected=lambda snapshot, place, limit: budget_ends(snapshot, limit)[1],
+    runs_out=lambda snapshot, place, limit: (budget_ends(snapshot, limit)[0] or 0) >= 100))
 OPTIONS['--user'] = {
     'metavar': 'EMAIL',
-    'default': os.environ.get('CLAUDE_USAGE_EMAIL', ''),
+    'default': '',
+    'variable': 'CLAUDE_USAGE_EMAIL',
     'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)',
+}
+OPTIONS['--budget'] = {
+    'type': budget_option,
+    'metavar': 'AMOUNT',
+    'help': 'a limit in Console mode: what your Claude Code may cost a month, in USD',
+}
+OPTIONS['--budget-org'] = {
+    'type': budget_option,
+    'metavar': 'AMOUNT',
+    'help': 'a limit in Console mode: what the organization may cost a month, in USD',
 }
 FINDINGS.append(find_console)
 DEMOS.append(demo_console)
@@ -8109,6 +8207,8 @@ CLOCK_OFF = HOUR                # a server's clock that is off by more is told b
 METRICS = {
     'up': 'Whether the last request brought numbers.',
     'reply_age_seconds': 'Age of the numbers.',
+    'limit_used_ratio': 'Used part of a limit; 1 is all of it.',
+    'limit_reset_timestamp_seconds': 'When the window of a limit resets.',
 }
 
 
@@ -8182,14 +8282,29 @@ def as_json(snapshot, places, moment, mode):
     return json.dumps(document, indent=2) + '\n'
 
 
+def limit_json(snapshot, place, limit, moment):
+    """Return a Limit as values of JSON, with what other features know of it."""
+    left = None
+    if limit.resets_at is not None:
+        left = max(0, int(limit.resets_at - moment.now))
+    found = {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
+             'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
+             'window_seconds': limit.window, 'level': level(limit.used)}
+    for part in LIMIT_PARTS:
+        found.update(part.json(snapshot, place, limit, moment))
+    return found
+
+
 def account_json(snapshot, place, moment, mode):
     """Return what is known of one account as values of JSON, with the same keys always.
 
     Each feature adds its own keys; what they say of their sources stands together under
     `sources`.
     """
+    limits = MODES[mode].limits(snapshot, place).limits
     document = {'schema': 1, 'version': __version__, 'generated_at': iso(moment.now),
-                'mode': mode}
+                'mode': mode,
+                'limits': [limit_json(snapshot, place, limit, moment) for limit in limits]}
     sources = {}
     for feature in DOCUMENTS:
         found = feature.json(snapshot, place, moment, mode)
@@ -8223,9 +8338,14 @@ def account_metrics(snapshot, place, moment, mode):
     """Return the samples of one account: name -> [(labels, value)]."""
     known = MODES[mode].known(snapshot, place)
     is_up = has_numbers(snapshot, place, mode) and not known.failure
-    found = {'up': [({}, int(is_up))]}
+    limits = MODES[mode].limits(snapshot, place).limits
+    found = {
+        'up': [({}, int(is_up))],
+        'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
+        'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
+                                          for limit in limits if limit.resets_at is not None],
+    }
     if known.at is not None:
-        limits = MODES[mode].limits(snapshot, place).limits
         oldest = min((limit.at for limit in limits), default=known.at)
         found['reply_age_seconds'] = [({}, max(0, moment.now - oldest))]
     for feature in DOCUMENTS:
@@ -8913,43 +9033,30 @@ class DemoPoller(Poller):
 
 
 # ---- Command line ------------------------------------------------------------------------------
-# Options, and a function for each output: live, once, JSON, metrics, check, doctor, status line.
+# Options, from the command line, the environment or the config file, and a function for each
+# output: live, once, JSON, metrics, check, doctor, status line.
 
 EXIT_CODES = '''exit codes:
   0    numbers were shown; the live view was ended with q or Ctrl+C
   1    there was nothing to show, the reason is on stderr
-  2    bad arguments
+  2    bad arguments, or a config file that is wrong
   3    --check: a limit is used to that percent or more
   130  what prints once was ended with Ctrl+C
   128 + number: the live view was ended by that signal'''
+CONFIG_NAME = 'config.json'     # in the folder of the store
+CONFIG_MOST = 65536             # bytes of a config file; a larger one is refused
+CONFIG_HELP = ('Every option can stand in ~/.claude-usage/config.json, as {"long_name": value}; '
+               '--no-NAME takes it back.')
 
 
-def interval_option(words):
-    """Return --interval in seconds.
-
-    ArgumentTypeError unless it is a number from INTERVAL_LEAST to a day.
-    """
-    try:
-        seconds = float(words)
-    except ValueError:
-        seconds = 0
-    if not INTERVAL_LEAST <= seconds <= DAY:
-        raise argparse.ArgumentTypeError('must be from %d to %d seconds' % (
-            INTERVAL_LEAST, DAY))
-    return seconds
-
-
-def percent_option(words):
-    """Return the percent of --check.
-
-    ArgumentTypeError unless it is a number from 0 to 100.
-    """
+def number_option(least, most, unit, words):
+    """Return the number of an option. ArgumentTypeError unless it is one from least to most."""
     try:
         value = float(words)
     except ValueError:
-        value = -1
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError('must be from 0 to 100')
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError('must be from %s to %s%s' % (least, most, unit))
     return value
 
 
@@ -8975,62 +9082,200 @@ def output(name, words):
     return {'action': 'store_const', 'dest': 'output', 'const': name, 'help': words}
 
 
-# Every option of the core, as argparse takes it; those of features come after them.
+# Every option of the core, as argparse takes it, and the environment variable that stands for it;
+# those of features come after them.
 CORE_OPTIONS = {
     '--mode': {'choices': ('auto', 'code', 'console'), 'default': 'auto',
                'help': 'what to show (auto: what the credentials found are for)'},
     '--once': output('once', 'print one frame as text and end'),
     '--json': output('json', 'print one JSON document and end'),
-    '--check': {'type': percent_option, 'metavar': 'PERCENT',
+    '--check': {'type': functools.partial(number_option, 0, 100, ''), 'metavar': 'PERCENT',
                 'help': 'end with 3 if a limit is used to that or more, with 0 if none is'},
     '--metrics': output('metrics', 'print the numbers for Prometheus and end'),
     '--doctor': output('doctor', 'tell what was found, what was not, and what to do'),
     '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
-    '--interval': {'type': interval_option, 'metavar': 'SECONDS',
+    '--interval': {'type': functools.partial(number_option, INTERVAL_LEAST, DAY, ' seconds'),
+                   'metavar': 'SECONDS',
                    'help': 'between two requests, always, 10 or more (default: 30 to 300 as usage '
                            'moves; Console: 120)'},
-    '--api-url': {'type': api_url_option, 'metavar': 'URL',
+    '--api-url': {'type': api_url_option, 'metavar': 'URL', 'default': API_URL,
+                  'variable': 'CLAUDE_USAGE_API_URL',
                   'help': 'where to ask, https or http on loopback; it gets the token '
                           '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
-    '--config-dir': {'action': 'append', 'metavar': 'DIR',
+    '--config-dir': {'action': 'append', 'metavar': 'DIR', 'variable': 'CLAUDE_USAGE_CONFIG_DIRS',
                      'help': "Claude Code's config directory, one for each account (default: "
                              '$CLAUDE_USAGE_CONFIG_DIRS, else $CLAUDE_CONFIG_DIR or ~/.claude)'},
     '--best': output('best', 'print the config directory with the most room and end'),
     '--ascii': {'action': 'store_true', 'help': 'use ASCII characters only'},
     '--color': {'choices': ('auto', 'always', 'never'), 'default': 'auto',
                 'help': 'auto: on a terminal, unless NO_COLOR is set'},
-    '--version': {'action': 'version', 'version': 'claude-usage ' + __version__},
+    '--print-config': {'action': 'store_true',
+                       'help': 'print the value of each option and where it comes from'},
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of argparse which prints as all else is printed."""
+    """A parser of argparse which prints as all else is printed.
+
+    `origin` is where the words come from, if not from the command line; then a bad one raises
+    SourceError.
+    """
+    origin = ''
+
+    def error(self, message):
+        if self.origin:
+            raise SourceError('malformed', '%s: %s' % (self.origin, message))
+        super().error(message)
 
     def _print_message(self, message, file=None):
         emit(message, file or sys.stderr)
 
 
-def parse_arguments(argv):
-    """The options as argparse gives them; exits with 2 for bad ones."""
+def make_parser(known):
+    """Return (the parser of the `known` options, the default of each).
+
+    The parser itself gives no defaults: what it returns was named. Each option that is not one of
+    several choices has a `--no-...`, so that a config file can be overruled.
+    """
     keys = ''.join('\n  %-11s%s' % (key.shown, key.help) for key in KEYS)
     width = terminal_size(fallback=(80, 24))[0] - 2     # unless told, argparse imports a lot
     parser = Parser(
         prog='claude-usage', description='Claude Code limits and the Console\'s costs, live.',
-        epilog='keys:%s\n\n%s\n\n%s' % (keys, EXIT_CODES, HELP[-1]),
+        epilog='keys:%s\n\n%s\n\n%s\n%s' % (keys, EXIT_CODES, CONFIG_HELP, HELP[-1]),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
     outputs = parser.add_mutually_exclusive_group()
-    for name, how in list(CORE_OPTIONS.items()) + list(OPTIONS.items()):
+    defaults = {}
+    for name, how in known.items():
+        how = {key: value for key, value in how.items() if key != 'variable'}
         is_output = how.get('dest') == 'output' or name == '--check'
-        (outputs if is_output else parser).add_argument(name, **how)
-    options = parser.parse_args(argv)
-    if options.output != 'statusline' and not options.api_url:      # which asks nobody
-        try:
-            options.api_url = api_url_option(os.environ.get('CLAUDE_USAGE_API_URL') or API_URL)
-        except argparse.ArgumentTypeError as error:
-            parser.error('argument --api-url: %s' % error)
-    if options.demo and options.output in ('doctor', 'statusline'):
-        parser.error('--%s is about your account, --demo about an invented one' % options.output)
+        action = (outputs if is_output else parser).add_argument(name, **how)
+        if not action.choices:
+            parser.add_argument(
+                '--no' + name[1:], action='store_const', dest=action.dest, const=action.default,
+                default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        defaults[action.dest] = action.default
+        action.default = argparse.SUPPRESS
+    parser.add_argument('--version', action='version', version='claude-usage ' + __version__)
+    return parser, defaults
+
+
+def read_config(path):
+    """Return the document in a config file, {} where there is no file.
+
+    It can name a command, so nobody else may be able to write it. SourceError says why it is
+    refused.
+    """
+    flags = os.O_RDONLY
+    for name in ('O_NOFOLLOW', 'O_NONBLOCK'):       # the other end of a pipe is not waited for
+        flags |= getattr(os, name, 0)
+    try:
+        with open(os.open(path, flags), 'rb') as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(0, 'not a regular file')
+            if not WINDOWS and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+                raise OSError(0, 'others own it or may write it')
+            if found.st_size > CONFIG_MOST:
+                raise OSError(0, 'larger than 64 KiB')
+            return mapping(parse_json(file.read()), 'it')
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        reason = error.strerror
+    except SourceError as error:
+        reason = error.failure.detail
+    raise SourceError('malformed', '%s: %s' % (short_path(path), reason))
+
+
+def config_values(path, parser, known):
+    """Return what the config file tells, {name of an option: value}.
+
+    Its values are checked as the words of a command line that say so; null and false say nothing.
+    SourceError names the file, and the key that is wrong.
+    """
+    keys = {name[2:].replace('-', '_'): name for name in known}
+    words, values = [], {}
+    for key, value in read_config(path).items():
+        parser.origin = '%s, %s' % (short_path(path), clean(key)[:40])
+        if key not in keys:
+            import difflib
+            nearest = difflib.get_close_matches(key, keys, 1, 0)[0]
+            parser.error('no such option; the nearest is ' + nearest)
+        name = keys[key]
+        if known[name].get('action') != 'append':
+            value = [value]
+        elif not isinstance(value, list):
+            parser.error('must be a list')
+        for each in value:
+            if isinstance(each, (list, dict)):
+                parser.error('must be a text or a number')
+            if each is True:
+                words.append(name)
+            elif each is not None and each is not False:
+                words.append('%s=%s' % (name, each))
+        values = vars(parser.parse_args(words))
+    return values
+
+
+def environment_values(parser, known, named):
+    """Yield (where it comes from, {name: value}) of each option that a variable tells, but for
+    those that are `named`.
+    """
+    for name, how in known.items():
+        variable = how.get('variable', '')
+        values = [os.environ.get(variable, '')]
+        if how.get('action') == 'append':
+            values = values[0].split(os.pathsep)
+        words = ['%s=%s' % (name, value) for value in values if value]
+        if words and name[2:].replace('-', '_') not in named:
+            yield 'environment ' + variable, vars(parser.parse_args(words))
+
+
+def parse_arguments(argv):
+    """Return the options; exit with 2 for bad ones.
+
+    The command line counts before the environment, and that before the config file: of the
+    `layers`, (where it comes from, {name: value}), the last one counts. `trouble` is what is wrong
+    with the file, for an output that goes on without it.
+    """
+    known = dict(CORE_OPTIONS, **OPTIONS)
+    parser, defaults = make_parser(known)
+    named = vars(parser.parse_args(argv))
+    output = named.get('output')
+    path = os.path.join(store_folder(os.environ), CONFIG_NAME)
+    told, trouble = tried(config_values, path, parser, known)
+    parser.origin, words = '', ''
+    if trouble:
+        told, words = {}, message(trouble, None, None)
+        if output not in ('statusline', 'doctor'):
+            parser.exit(2, 'claude-usage: error: %s\n' % words)
+    # What chooses an output overrules what the file says of outputs.
+    outputs = {'output', 'check'}.union(COMMANDS)
+    if outputs.intersection(named):
+        told = {name: value for name, value in told.items() if name not in outputs}
+
+    layers = [('default', defaults), ('file', told)]
+    if output != 'statusline':              # which asks nobody
+        layers += environment_values(parser, known, named)
+    layers.append(('command line', named))
+    options = argparse.Namespace(trouble=words, layers=layers)
+    for _, values in layers:
+        vars(options).update(values)
+    if options.output in ('doctor', 'statusline'):
+        if named.get('demo'):
+            parser.error('--%s is about your account, --demo about an invented one'
+                         % options.output)
+        options.demo = False
     return options
+
+
+def show_config(options):
+    """Print the value of each option, as JSON, and where it comes from; return the exit code."""
+    for name in options.layers[0][1]:
+        origin = [origin for origin, values in options.layers if name in values][-1]
+        value = json.dumps(getattr(options, name))
+        emit('%-13s %s  (%s)\n' % (name, value, origin), sys.stdout)
+    return 0
 
 
 def emit(output, stream):
@@ -9155,9 +9400,9 @@ def show_check(setup, pollers, ui):
 
     Of several accounts the worst counts.
     """
-    snapshot, ui = collect(
-        pollers, setup.inbox, ui._replace(mode='code'), ONCE_MAX_AGE
-    )
+    if not setup.options.budget and not setup.options.budget_org:
+        ui = ui._replace(mode='code')       # only there are limits
+    snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE)
     places = accounts_of(snapshot, ui)
     codes = [check_account(setup.options, snapshot, place, ui.mode) for place in places]
     warn(snapshot['', 'store'].value)
@@ -9181,13 +9426,15 @@ def check_account(options, snapshot, place, mode):
         if options.projected:
             words = 'lands at up to %d%%' % percent_shown(min(limit.used, 100))
         emit('%s: %s, %s\n' % (limit.label, words, reset_words(limit, moment)[0]), sys.stdout)
-    if code == 1 and usage.limits:
+    if code == 1 and usage.limits and usage.is_whole:
         oldest = min(limit.at for limit in usage.limits)
         warn('The last numbers are %s old.' % countdown(moment.age(oldest)))
     elif code == 1 and known.failure:
         warn(message(known.failure, known.next_at, moment, mode))
-    elif code == 1:
+    elif code == 1 and usage.is_whole:
         warn(NO_LIMITS)
+    elif code == 1:
+        warn('Not all limits are known.')
     return code
 
 
@@ -9231,6 +9478,13 @@ def show_doctor(setup, pollers, ui):
     return 0 if any(can_work) else 1
 
 
+def find_config(setup, snapshot, moment):
+    """Yield the Finding about a config file that is wrong."""
+    if setup.options.trouble:
+        yield Finding(False, 'Config file', setup.options.trouble)
+
+
+FINDINGS.append(find_config)
 OUTPUTS = {
     'live': show_live,
     'once': show_once,
@@ -9249,8 +9503,7 @@ def config_folders(options):
     """Return the config directories that are named, each once; none where there is just the
     usual one.
     """
-    words = os.environ.get('CLAUDE_USAGE_CONFIG_DIRS', '').split(os.pathsep)
-    named = options.config_dir or [word for word in words if word]
+    named = options.config_dir or ()
     return list(
         dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named)
     )
@@ -9292,9 +9545,6 @@ def show(options):
             pollers.append(make(each))
     try:
         return OUTPUTS[name](setup, pollers, ui)
-    except OSError as error:
-        emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
-        return 1
     finally:
         for poller in pollers:
             poller.close()
@@ -9308,10 +9558,15 @@ def main(argv=None):
     """
     try:
         options = parse_arguments(argv)
+        if options.print_config:
+            return show_config(options)
         for name, command in COMMANDS.items():
             if options.output == name or getattr(options, name, None):
                 return command(options)
         return show(options)
+    except OSError as error:
+        emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

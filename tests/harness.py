@@ -147,7 +147,8 @@ class Monitor:
         self.store = QuickStore(str(store or world.store_folder))
         self.env = dict({'CLAUDE_CONFIG_DIR': self.place}, **env or {})
         options = argparse.Namespace(**dict(
-            {'interval': None, 'api_url': world.server.url, 'user': '', 'demo': False}, **options))
+            {'interval': None, 'api_url': world.server.url, 'user': '', 'demo': False,
+             'budget': None, 'budget_org': None}, **options))
         self.setup = Setup(options, self.env, self.inbox, lambda: world.now, self.store,
                            Logins(self.env), self.place)
         self.poller = poller(self.setup)
