@@ -7734,7 +7734,7 @@ class AlertPoller(Poller):
                 env=command_env(name, event), start_new_session=True)
             code = self.child.wait(COMMAND_SECONDS)
         except OSError as error:
-            return error.strerror
+            return os.strerror(error.errno)     # strerror of Python 3.6 names the command as well
         except subprocess.TimeoutExpired:
             return 'it took longer than %d seconds' % COMMAND_SECONDS
         finally:
