@@ -8873,6 +8873,7 @@ def find_terminal():
 KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
 SILENCE_SECONDS = 62            # a locked store, a lost claim and two requests take no longer
 DIRECTORY_SECONDS = 5           # one of several config directories is waited for
+GRACE_SECONDS = 0.3             # a source is waited for that the output can do without
 
 
 def drain(inbox, snapshot):
@@ -8967,9 +8968,10 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
 
     Replies younger than `max_age` serve; by default those that a monitor would not renew yet.
     `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait; a config
-    directory that does not answer at all does not hold up others for longer than a few.
+    directory that does not answer at all does not hold up others for longer than a few. A source
+    that nothing waits for (Pace Maker in Console mode) gets GRACE_SECONDS once all others are there.
     """
-    snapshot, has_asked, began = Snapshot(), False, time.monotonic()
+    snapshot, has_asked, began, complete = Snapshot(), False, time.monotonic(), None
     if ui.places:
         seconds = DIRECTORY_SECONDS
     while True:
@@ -8980,12 +8982,20 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
             if max_age is not None:
                 ask_all(pollers, ui.mode, places, time.time(), max_age)
         serve(pollers, ui.mode, places)
-        awaited = [poller for poller in pollers if is_answer_awaited(poller, snapshot, ui, places)]
+        late = [poller for poller in pollers
+                if serves(poller, ui.mode, places) and not poller.is_settled(snapshot)]
+        awaited = [poller for poller in late if is_main(poller, ui.mode)]
+        wait = seconds
         if ui.mode and not awaited:
-            return snapshot, ui
+            complete = complete or time.monotonic()
+            wait = complete + GRACE_SECONDS - time.monotonic()
+            if not late or wait <= 0:
+                return snapshot, ui
         try:
-            snapshot = absorb(snapshot, inbox.get(timeout=seconds))
+            snapshot = absorb(snapshot, inbox.get(timeout=wait))
         except queue.Empty:
+            if complete:
+                return snapshot, ui
             asking = [place for place in places if snapshot[place, 'usage'].phase == ASKING]
             if asking and time.monotonic() - began < SILENCE_SECONDS:
                 continue
@@ -8999,13 +9009,9 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
             progress(snapshot)
 
 
-def is_answer_awaited(poller, snapshot, ui, places):
-    """Return whether an output waits for a poller.
-
-    One that serves several modes is waited for in the first of them only.
-    """
-    is_main = not poller.modes or ui.mode == poller.modes[0]
-    return is_main and serves(poller, ui.mode, places) and not poller.is_settled(snapshot)
+def is_main(poller, mode):
+    """Return whether a mode is the poller's own: of several modes, the first."""
+    return not poller.modes or mode == poller.modes[0]
 
 
 # ---- Demo --------------------------------------------------------------------------------------

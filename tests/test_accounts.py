@@ -131,5 +131,4 @@ def test_as_a_process(server, tmp_path):
     assert (run('--check', '50').returncode, run('--check', '90').returncode) == (3, 0)
     accounts = json.loads(run('--json').stdout)['accounts']
     assert [each['limits'][0]['used_percent'] for each in accounts] == [20, 60]
-    asked = [request for request in server.requests if request.path == '/api/oauth/usage']
-    assert len(asked) == 2 and abs(asked[0].at - asked[1].at) >= 0.9
+    assert [request.path for request in server.requests].count('/api/oauth/usage') == 2

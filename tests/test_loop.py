@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from claude_usage import (ASKING, EAGER_SECONDS, KEY_SECONDS, Credentials, Failure, Known, Reading,
-                          Snapshot, collect, is_awaited, run, with_mode)
+import claude_usage
+from claude_usage import (ASKING, EAGER_SECONDS, KEY_SECONDS, PLANNED, Credentials, Failure, Known,
+                          Reading, Snapshot, collect, is_awaited, run, with_mode)
 from samples import LOOKING, NO_KEY, NO_LOGIN, NORMAL, NOW, PLACE, SITUATIONS, UI, changed
 
 
@@ -81,6 +82,20 @@ def test_collect_ends_after_a_silence():
     for pollers in (make_pollers(inbox, NORMAL), [FakePoller(inbox)]):
         snapshot, ui = collect(pollers, inbox, LOOKING, None, None, 0.01)
         assert ui == UI and snapshot[PLACE, 'usage'].failure == Failure('timeout')
+
+
+@pytest.mark.parametrize('pace', [Known(None, 0.0, None, PLANNED), None])
+def test_collect_gives_a_moment_to_what_the_output_can_do_without(pace, monkeypatch):
+    monkeypatch.setattr(claude_usage, 'GRACE_SECONDS', 0.3 if pace else 0.01)
+    inbox = queue.Queue()
+    month = Known(failure=Failure('timeout'), phase=PLANNED)
+    told = [Reading(PLACE, 'pace_maker', pace)] if pace else []
+    pollers = make_pollers(inbox, NORMAL)[:1] + [
+        FakePoller(inbox, [Reading(PLACE, 'console', month)], ('console',), ('console',)),
+        FakePoller(inbox, told, ('code', 'console'), ('pace_maker',))]
+    snapshot, _ = collect(pollers, inbox, UI._replace(mode='console'), None, None, 5)
+    assert snapshot[PLACE, 'console'] == month
+    assert snapshot[PLACE, 'pace_maker'] == (pace or Known())
 
 
 class FakeScreen:

@@ -117,8 +117,8 @@ def test_another_window_has_no_outlook_yet():
 
 # --- pictures ---
 
-SIZES = [(width, height) for width in (1, 12, 16, 28, 30, 47, 60, 80, 94, 100, 131)
-         for height in (1, 2, 3, 5, 6, 8, 9, 10, 12, 16, 24, 30, 40)]
+SIZES = [(width, height) for width in (1, 16, 28, 30, 47, 80, 94, 131)
+         for height in (1, 3, 6, 8, 9, 12, 24, 40)]
 
 
 @pytest.mark.parametrize('panel', range(5))

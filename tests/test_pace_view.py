@@ -95,7 +95,7 @@ def test_lines_and_cells(name):
 @pytest.mark.parametrize('name', ['throttling', 'estimated', 'hostile'])
 def test_every_size(name, index):
     for ui in (UI._replace(scroll=index), CONSOLE):
-        check(STATES[name], ui._replace(panel=index), range(0, 131, 5), range(0, 46, 3))
+        check(STATES[name], ui._replace(panel=index), range(0, 131, 9), range(0, 46, 5))
 
 
 @pytest.mark.parametrize('name', TAME)
