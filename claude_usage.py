@@ -750,11 +750,20 @@ def amount_words(amount):
     return words
 
 
+def is_beyond(limit, now):
+    """Return whether a Limit resets later than its window is long: the clock was set back."""
+    if limit.resets_at is None or not limit.window:
+        return False
+    return limit.resets_at - now > limit.window + SKEW_SECONDS
+
+
 def reset_words(limit, moment):
     """Return when a Limit resets, or a credit expires: wordings, the longest first."""
     if limit.resets_at is None:
         return 'Window not started', 'not started'
     left = moment.left(limit.resets_at)
+    if is_beyond(limit, moment.now):
+        return 'Reset unknown: this clock is behind', 'Reset unknown', 'unknown'
     if left <= 0:
         return ('Expired',) if limit.kind == 'credit' else ('Reset due',)
     verb = 'Expires' if limit.kind == 'credit' else 'Resets'
@@ -763,10 +772,12 @@ def reset_words(limit, moment):
 
 
 def short_left(limit, moment):
-    """Return the countdown of a Limit in at most six cells: '3h45m', 'idle' or 'due'."""
+    """Return the countdown of a Limit in at most six cells: '3h45m', 'idle', '?' or 'due'."""
     if limit.resets_at is None:
         return 'idle'
     left = moment.left(limit.resets_at)
+    if is_beyond(limit, moment.now):
+        return '?'
     return countdown_short(left) if left > 0 else 'due'
 
 
@@ -8285,7 +8296,7 @@ def as_json(snapshot, places, moment, mode):
 def limit_json(snapshot, place, limit, moment):
     """Return a Limit as values of JSON, with what other features know of it."""
     left = None
-    if limit.resets_at is not None:
+    if limit.resets_at is not None and not is_beyond(limit, moment.now):
         left = max(0, int(limit.resets_at - moment.now))
     found = {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
              'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,

@@ -7,7 +7,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from claude_usage import (CHECK_MAX_AGE, DOCUMENTS, HOUR, LEVELS, METRICS, MODES, ROLES,
+from claude_usage import (CHECK_MAX_AGE, DAY, DOCUMENTS, HOUR, LEVELS, METRICS, MODES, ROLES,
                           Account, Amount, Finding, Known, Limit, Moment, Span, Usage,
                           __version__, as_findings, as_json, as_metrics, as_text, ascii_text,
                           check_limits, clean, compose, parse_time, parse_usage, source_json,
@@ -123,6 +123,8 @@ def test_the_document():
         'extra_usage': {'used': 7.63, 'limit': 20.0, 'currency': 'EUR', 'used_percent': 38.15}}
     for found, keys in zip(told['limits'], expected['limits']):
         assert {key: found[key] for key in keys} == keys        # features may add to it
+    limit = document(known, NOW - 40 * DAY)['limits'][0]        # the clock was set back
+    assert (limit['resets_at'], limit['resets_in_seconds']) == ('2026-11-22T23:04:18Z', None)
     told['limits'] = expected['limits'][:len(told['limits'])]
     assert {key: told[key] for key in expected} == expected
 

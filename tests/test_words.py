@@ -61,6 +61,22 @@ def test_what_a_reset_is_called(left, kind, words, short):
     assert short_left(told, Moment(NOW)) == short
 
 
+@pytest.mark.parametrize('key, window', [('five_hour', 5 * HOUR), ('seven_day', 7 * DAY)])
+def test_a_reset_beyond_its_window_is_unknown(key, window):
+    """The clock of this machine was set back."""
+    for left in (window + 61, 40 * DAY, 1000 * DAY):
+        told = limit(key, 5.0, left)
+        assert list(reset_words(told, Moment(NOW))) == [
+            'Reset unknown: this clock is behind', 'Reset unknown', 'unknown']
+        assert short_left(told, Moment(NOW)) == '?'
+        until = Moment(NOW)
+        reset_words(told, until)
+        assert until.until <= NOW + MINUTE + 1
+    for told in (limit(key, 5.0, window + 60), limit('credit', 5.0, 40 * DAY, 'X', window=None)):
+        assert 'unknown' not in reset_words(told, Moment(NOW))
+        assert short_left(told, Moment(NOW)) != '?'
+
+
 @pytest.mark.parametrize('failure, next_at, told', [
     (Failure('token_expired'), None, 'Token expired. Run `claude` to refresh.'),
     (Failure('token_expired'), NOW + 60, 'Token expired. Run `claude` to refresh.'),
