@@ -393,7 +393,8 @@ ERRORS = {'': {
     'server_error': ('Server error {}.', ''),
     'network': ('No connection: {}.', ''),
     'timeout': ('No answer in time.', ''),
-    'tls': ('No secure connection: {}.', 'Check SSL_CERT_FILE and NODE_EXTRA_CA_CERTS.'),
+    'tls': ('No secure connection: {}.',
+            'Check the clock, SSL_CERT_FILE and NODE_EXTRA_CA_CERTS.'),
     'redirected': ('Redirected to {}, not followed.', 'Check --api-url and the proxy.'),
     'too_large': ('Reply larger than 8 MiB.', ''),
     'bad_reply': ('Reply not understood: {}.', ''),
@@ -537,11 +538,21 @@ def absorb(snapshot, reading):
     return new
 
 
+DIGITS_MOST = 400               # of an int in a reply: Python 3.6 takes minutes for a million
+
+
+def parse_int(digits):
+    """The int in a text of JSON. ValueError if it has more than DIGITS_MOST digits."""
+    if len(digits) > DIGITS_MOST:
+        raise ValueError('too many digits')
+    return int(digits)
+
+
 def parse_json(data, parse_float=float):
     """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
     try:
-        return json.loads(data.decode('utf-8-sig'), parse_float=parse_float)
-    except (ValueError, RecursionError):
+        return json.loads(data.decode('utf-8-sig'), parse_float=parse_float, parse_int=parse_int)
+    except (ValueError, RecursionError, ArithmeticError):       # the last is Decimal's
         pass
     if data.strip():
         raise SourceError('bad_reply', 'no JSON')
@@ -1595,7 +1606,9 @@ BODY_MOST = 8 << 20                     # bytes of a reply
 
 CERTIFICATE_FILES = ('SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS')
 URL = re.compile(r'(https?)://((\[[0-9a-f:]+\]|[\w.-]+)(?::\d{1,5})?)(?:/[\w.~-]+)*/?', re.ASCII)
-LOOPBACK = re.compile(r'localhost|127(\.\d{1,3}){3}|\[::1\]')
+
+# The host and port of a header Location, without a user name and password.
+LOCATION = re.compile(r'https?://(?:[^/?#]*@)?([\w.-]+(:\d+)?|\[[^@/?#]*\](:\d+)?)(?:[/?#]|$)')
 
 
 class Url(NamedTuple):
@@ -1615,6 +1628,15 @@ def parse_url(words):
         raise ValueError('not an address')
     scheme, place, host = match.groups()
     return Url(scheme == 'https', place, host)
+
+
+def is_loopback(host):
+    """Whether a host as a Url has it is this machine: 'localhost', or an address of loopback."""
+    import ipaddress
+    try:
+        return host == 'localhost' or ipaddress.ip_address(host.strip('[]')).is_loopback
+    except ValueError:
+        return False
 
 
 class Api:
@@ -1663,7 +1685,7 @@ def exchange(url, path, headers):
     """Send a GET -> (status, header fields, body).
 
     urllib3 by itself would follow a redirect with the key in hand, and sleep inside the call
-    where a 429 says so. Bodies are not compressed: 1.26 may inflate a small piece to 50 MB.
+    where a 429 says so. No compressed body is asked for, but some servers send one all the same.
     """
     deadline = time.monotonic() + GET_SECONDS
     headers = dict(headers, Connection='close')
@@ -1672,9 +1694,45 @@ def exchange(url, path, headers):
         reply = manager.urlopen('GET', url + path, headers=headers, preload_content=False,
                                 retries=False, redirect=False)
         try:
-            return reply.status, reply.headers, read_body(reply, deadline)
+            final = skip_interim(reply._fp, deadline)
+            body = read_body(final, deadline)
         finally:
             reply.close()
+    encoding = final.headers.get('Content-Encoding', 'identity')
+    if encoding != 'identity' and final.status < 300:       # the status of others tells more
+        body = inflated(body, encoding)
+    return final.status, final.headers, body
+
+
+def skip_interim(reply, deadline):
+    """A reply of http.client -> the same, at the final status; it skips the status 100 alone.
+
+    `deadline` is by the monotonic clock. SourceError timeout.
+    """
+    while reply.status < 200:
+        if time.monotonic() > deadline:
+            raise SourceError('timeout')
+        reply.headers = None            # else `begin` does nothing
+        reply.begin()
+    return reply
+
+
+def inflated(body, encoding):
+    """The plain bytes of a body in gzip or deflate. SourceError too_large, bad_reply for others.
+
+    By zlib, for version 1.26 of urllib3 inflates a small piece to 50 MB.
+    """
+    import zlib
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)       # either header
+    try:
+        plain = decoder.decompress(body, BODY_MOST + 1)
+    except zlib.error:
+        raise SourceError('bad_reply', 'it is compressed by ' + clean(encoding, 20))
+    if len(plain) > BODY_MOST:
+        raise SourceError('too_large')
+    if not decoder.eof:
+        raise SourceError('network', 'the reply was cut off')
+    return plain
 
 
 def manager_for(urllib3, url):
@@ -1743,21 +1801,21 @@ def tls_context(files):
 
 
 def read_body(reply, deadline):
-    """The bytes of a reply of urllib3. SourceError too_large, timeout, network (cut off).
+    """The bytes of a reply of http.client. SourceError too_large, timeout, network (cut off).
 
-    `deadline` is by the monotonic clock. urllib3's own read waits until a piece is full, the
-    `read1` of http.client returns what has come.
+    `deadline` is by the monotonic clock. urllib3's own read waits until a piece is full, `read1`
+    returns what has come.
     """
     body = bytearray()
-    piece = reply._fp.read1(1 << 16)
+    piece = reply.read1(1 << 16)
     while piece:
         body += piece
         if len(body) > BODY_MOST:
             raise SourceError('too_large')
         if time.monotonic() > deadline:
             raise SourceError('timeout')
-        piece = reply._fp.read1(1 << 16)
-    # Version 1.26 does not notice what is missing.
+        piece = reply.read1(1 << 16)
+    # `read1` does not notice what is missing.
     promised = reply.headers.get('Content-Length', '')
     if promised.isdigit() and len(body) < int(promised):
         raise SourceError('network', 'the reply was cut off')
@@ -1766,8 +1824,11 @@ def read_body(reply, deadline):
 
 # What may come out of a request, most telling first: a name -> (code, detail). The names are of
 # the classes of urllib3, http.client and ssl, none of which is imported yet, and OpenSSL's
-# reasons.
+# reasons; the numbers are its results of a verification, which Python 3.6 does not tell.
 NETWORK_FAILURES = {
+    9: ('tls', 'the certificate is not valid yet'),
+    10: ('tls', 'the certificate has expired'),
+    62: ('tls', 'the certificate is for another host'),
     'CERTIFICATE_VERIFY_FAILED': ('tls', 'the certificate is not trusted'),
     'CertificateError': ('tls', 'the certificate is for another host'),
     'SSLError': ('tls', 'the TLS handshake failed'),
@@ -1800,6 +1861,7 @@ def network_error(error):
     while cause is not None:
         names.update(cls.__name__ for cls in type(cause).__mro__)
         names.add(str(getattr(cause, 'reason', '')))
+        names.add(getattr(cause, 'verify_code', None))
         cause = cause.__cause__ or cause.__context__
     for name, (code, detail) in NETWORK_FAILURES.items():
         if name in names:
@@ -1812,7 +1874,7 @@ def check(status, fields, body, now):
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
-        host = re.match(r'https?://([^/?#]*)', fields.get('Location', ''))
+        host = LOCATION.match(fields.get('Location', ''))
         if host:
             raise SourceError('redirected', clean(host.group(1)))
         raise SourceError('redirected', 'another page')
@@ -1837,10 +1899,8 @@ def check(status, fields, body, now):
 def server_words(body):
     """The message in an error reply of the service, cleaned and cut; '' if it is no such."""
     try:
-        return text(json.loads(body.decode())['error']['message'])[:80].rstrip(
-            '. '
-        )
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return text(parse_json(body)['error']['message'])[:80].rstrip('. ')
+    except (SourceError, LookupError, TypeError):
         return ''
 
 
@@ -2979,6 +3039,7 @@ OAUTH_HEADERS = {
 }
 USAGE_PATH = '/api/oauth/usage'
 PROFILE_PATH = '/api/oauth/profile'
+LIMITS_MOST = 1000              # limits of a reply that are kept
 SAME_WINDOW_SECONDS = 60        # reports of one window name resets that differ by less
 LATER_SECONDS = 60              # a longer wait for the next request is told
 STATUS_BAR = 6                  # cells of the status line's bar
@@ -3138,13 +3199,14 @@ def scope_name(scope):
 
 
 def entries(document, key):
-    """Return the list under a key of a reply, or () for null. SourceError bad_reply for
-    anything else.
+    """Return the list under a key of a reply, its first LIMITS_MOST entries, or () for null.
+
+    SourceError bad_reply for anything else.
     """
     found = document.get(key)
     if not isinstance(found, (list, type(None))):
         raise SourceError('bad_reply', key + ' is no list')
-    return found or ()
+    return (found or ())[:LIMITS_MOST]
 
 
 def parse_usage(document, at, via=''):
@@ -3156,56 +3218,53 @@ def parse_usage(document, at, via=''):
     """
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'usage is no object')
-    limits = {}
+    limits = [parse_spend(document)]
     for key in NAMED_WINDOWS:
-        limits[key] = parse_window(key, mapping(document.get(key), key))
+        limits.append(parse_window(key, mapping(document.get(key), key)))
     for key, value in document.items():
         if key not in NAMED_WINDOWS and key not in ('extra_usage', 'spend'):
             if isinstance(value, dict) and 'utilization' in value:
-                key = clean(key) or 'other'
-                limits[key] = parse_window(key, value)
-    told = {key for key, limit in limits.items() if limit}
+                limits.append(parse_window(clean(key) or 'other', value))
+    told = {limit.id for limit in limits if limit}
     for limit in map(parse_listed, entries(document, 'limits')):
         if limit and limit.id.replace('weekly_scoped_', 'seven_day_') not in told:
-            limits[unused_name(limit.id, limits)] = limit
-    for limit in map(parse_promo, entries(document, 'promo_credits')):
-        if limit:
-            limits[unused_name(limit.id, limits)] = limit
-    limits['extra_usage'] = parse_spend(document)
-    found = [
-        limit._replace(id=key, at=at, via=via) for key, limit in limits.items() if limit
-    ]
+            limits.append(limit)
+    limits += map(parse_promo, entries(document, 'promo_credits'))
+    found = [limit._replace(at=at, via=via) for limit in limits if limit]
     error = document.get('error')
     if error is not None and not found:
         if isinstance(error, dict) and error.get('type') == 'rate_limit_error':
             raise SourceError('rate_limited')
         raise SourceError('bad_reply', 'it is an error')
-    return Usage(tuple(sorted(told_apart(found), key=rank)), at)
-
-
-def unused_name(key, limits):
-    """Return `key`, or `key` with the first number that makes it new.
-
-    Two scopes may bear one name, and scripts know a limit by its key.
-    """
-    name, count = key, 1
-    while limits.get(name):
-        count += 1
-        name = '%s_%d' % (key, count)
-    return name
+    limits = sorted(found, key=rank)[:LIMITS_MOST]
+    return Usage(tuple(told_apart(limits)), at)
 
 
 def told_apart(limits):
-    """Yield the Limits, those that share a name numbered: '7-Day Fable', '7-Day Fable 2'."""
-    taken = set()
+    """Yield the Limits, those that share an id or a label numbered: '7-Day Fable 2'.
+
+    Two scopes may bear one name. People know a limit by its label, scripts by its id.
+    """
+    ids, labels, shorts = {}, {}, {}
     for limit in limits:
-        ending, count = '', 1
-        while taken & {limit.label + ending, limit.short + ending}:
-            count += 1
-            ending = ' %d' % count
-        limit = limit._replace(label=limit.label + ending, short=limit.short + ending)
-        taken |= {limit.label, limit.short}
-        yield limit
+        yield limit._replace(
+            id=unused_name(limit.id, '_', ids),
+            label=unused_name(limit.label, ' ', labels),
+            short=unused_name(limit.short, ' ', shorts))
+
+
+def unused_name(name, separator, taken):
+    """Return `name`, or `name` with the first number that makes it new, and note it in `taken`.
+
+    `taken` maps each name to its last number, so that many of one name take no longer than others.
+    """
+    unused, count = name, taken.get(name, 1)
+    while unused in taken:
+        count += 1
+        unused = name + separator + str(count)
+    taken[name] = count
+    taken.setdefault(unused, 1)
+    return unused
 
 
 def rank(limit):
@@ -5159,6 +5218,7 @@ DAY_FINAL = 2 * DAY
 WORKERS = 4                     # requests at a time
 FATAL = ('rate_limited', 'unauthorized')    # failures that hold for every request
 EXACT_DIGITS = 60               # more than a sum of cents has
+DECIMAL = re.compile(r'-?\d+(\.\d+)?(E[+-]?\d{1,3})?', re.ASCII | re.IGNORECASE)
 RANGE_LEAST = 10                # a weekly rate that differs by this part of it makes a range
 BUDGET_LEAST, BUDGET_MOST = 0.01, 10000000      # dollars
 TOP_USERS = 10                  # rows of users; one more is for all others
@@ -5252,17 +5312,15 @@ def new_tables():
 def cents_in(amount):
     """An amount of a reply, a number or a text of cents -> a Decimal; null is nothing.
 
-    SourceError bad_reply for all else: NaN, which is a float, and sums that nobody has.
+    SourceError bad_reply for all else: NaN, 0x10, 1_000, and sums that nobody has.
     """
     decimal = exact_decimal()
-    cents = decimal('nan')
-    amount = amount or 0
-    if type(amount) in (decimal, int, str):
-        try:
-            cents = decimal(amount)
-        except ArithmeticError:
-            pass                        # a text that is no number
-    if not cents.is_finite() or cents.adjusted() >= 15:
+    if amount is None:
+        return decimal(0)
+    cents = decimal('1e15')
+    if type(amount) in (decimal, int, str) and DECIMAL.fullmatch(str(amount)):
+        cents = decimal(amount)
+    if cents.adjusted() >= 15:
         raise SourceError('bad_reply', 'an amount is no number')
     return cents
 
@@ -9087,7 +9145,7 @@ def api_url_option(words):
         url = parse_url(words)
     except ValueError:
         url = None
-    if not url or not (url.secure or LOOPBACK.fullmatch(url.host)):
+    if not url or not (url.secure or is_loopback(url.host)):
         raise argparse.ArgumentTypeError(       # the text stays unsaid, it may hold a password
             'must be https://host[:port][/path], or http on loopback (it is CLAUDE_USAGE_API_URL '
             'where that is set)')

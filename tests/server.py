@@ -20,13 +20,16 @@ import sys
 import threading
 import time
 import urllib.parse
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 CERTIFICATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'localhost.pem')
 """Key and self-signed certificate of `Server(https=True)`; a client loads it as its CA file."""
 
 EXAMPLE_CERTIFICATE = os.path.join(os.path.dirname(CERTIFICATE), 'example.pem')
 """The same for a server that is api.example.com, which a `tunnel` leads to."""
+
+EXPIRED_CERTIFICATE = os.path.join(os.path.dirname(CERTIFICATE), 'expired.pem')
+EARLY_CERTIFICATE = os.path.join(os.path.dirname(CERTIFICATE), 'early.pem')
 
 
 class Request(NamedTuple):
@@ -49,6 +52,7 @@ class Reply(NamedTuple):
     hang: bool = False              # take the request, answer nothing, hold the connection
     chunked: bool = False           # Transfer-Encoding: chunked
     close_delimited: bool = False   # no length at all: the body ends where the connection does
+    interim: Tuple[int, ...] = ()   # statuses of replies before this one
     tunnel: str = ''                # then pass bytes to and from this address, as CONNECT wants
 
     def payload(self):
@@ -59,7 +63,7 @@ class Reply(NamedTuple):
         return text.encode('utf-8')
 
     def head(self):
-        """Return the status line and the headers as bytes."""
+        """Return the status line and the headers as bytes, after those of interim replies."""
         headers = {} if isinstance(self.body, (bytes, str)) else {
             'Content-Type': 'application/json'}
         if self.chunked:
@@ -69,7 +73,10 @@ class Reply(NamedTuple):
         else:
             headers['Content-Length'] = str(len(self.payload()))
         headers.update(self.headers)
-        lines = ['HTTP/1.1 %d %s' % (self.status, http.client.responses.get(self.status, ''))]
+        lines = []
+        for status in self.interim:
+            lines += ['HTTP/1.1 %d Interim' % status, 'Link: </x>', 'Content-Length: 9', '']
+        lines += ['HTTP/1.1 %d %s' % (self.status, http.client.responses.get(self.status, ''))]
         lines += ['%s: %s' % header for header in headers.items()]
         return '\r\n'.join(lines + ['', '']).encode('latin-1')
 

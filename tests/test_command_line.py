@@ -194,7 +194,7 @@ BAD_URLS = ['http://api.anthropic.com', 'ftp://127.0.0.1', 'https://user@host.ex
             'localhost:80', ' ', 'https:/host', 'javascript:alert(1)']
 GOOD_URLS = ['https://host.example', 'https://host.example:8443/a/b/', 'https://1.2.3.4',
              'http://localhost', 'http://127.0.0.1:8000', 'http://127.255.255.254',
-             'http://[::1]:8000/', 'https://[fe80::1]']
+             'http://[::1]:8000/', 'http://[0:0:0:0:0:0:0:1]', 'https://[fe80::1]']
 
 
 def test_addresses(capsys, monkeypatch):

@@ -242,6 +242,18 @@ def test_buckets_of_the_cost_report(results, sums):
     assert tables['by_day'] == ({'2026-11-07': sum(sums.values())} if sums else {})
 
 
+@pytest.mark.parametrize('amount', [
+    True, False, '', 'NaN', '-NaN', 'sNaN', 'Infinity', 'inf', '0x10', '1_000', ' 5 ', '5\n',
+    '1,5', '\uff11\uff12', '\u0661', '--1', '1.', '.5', '1e', '1e9999', '1' * 16, [], {}, 1.5])
+def test_what_is_no_amount(amount):
+    for read, rows in ((read_day, [costing(amount)]), (read_bill, [
+            {'starting_at': '2026-11-07T00:00:00Z', 'results': [{'amount': amount}]}])):
+        with pytest.raises(SourceError, match='bad_reply'):
+            read([{'data': rows}])
+    for good in ('0E-10', '1.5e2', '-7', '00.10', Decimal('1E+2')):
+        assert read_day([{'data': [costing(good)]}])['by_user'] == {JOHN: Decimal(good)}
+
+
 JUNK = (None, True, 0, -1, Decimal('1E+400'), float('nan'), '', 'x', '\ud800', 'NaN',
         '1e999999999', [], [None], ['x'], [[]], {}, {'x': None})
 

@@ -1,11 +1,14 @@
 """The network: what is sent, and each way in which the other side can fail."""
+import gzip
 import io
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import warnings
+import zlib
 from email.utils import formatdate
 
 import pytest
@@ -13,10 +16,11 @@ import pytest
 import captures
 import claude_usage
 from captures import TOKEN
-from claude_usage import (BODY_MOST, Api, SourceError, load_urllib3, parse_url, read_body,
-                          text)
+from claude_usage import (BODY_MOST, Api, SourceError, inflated, is_loopback, load_urllib3,
+                          parse_json, parse_url, read_body, skip_interim, text)
 from conftest import PROGRAM
-from server import CERTIFICATE, EXAMPLE_CERTIFICATE, Reply, Server
+from server import (CERTIFICATE, EARLY_CERTIFICATE, EXAMPLE_CERTIFICATE, EXPIRED_CERTIFICATE,
+                    Reply, Server)
 
 PATH = '/api/oauth/usage'
 EXAMPLE = 'https://api.example.com'     # is nowhere: it can only be reached through a proxy
@@ -100,6 +104,14 @@ def test_parse_url(url, place, host):
     assert parse_url(url) == (url.startswith('https'), place, host)
 
 
+def test_what_is_loopback():
+    for host in ('localhost', '127.0.0.1', '127.255.255.254', '[::1]', '[0:0:0:0:0:0:0:1]'):
+        assert is_loopback(host), host
+    for host in ('127.0.0.256', '127.999.1.1', '128.0.0.1', '0.0.0.0', '[::2]', '[fe80::1]', '127',
+                 'localhost.example', '127.0.0.1.example'):
+        assert not is_loopback(host), host
+
+
 @pytest.mark.parametrize('base', ['', '/', '/some/gateway', '/some/gateway/'])
 def test_the_address_may_have_a_path(server, base):
     server.answer(base.rstrip('/') + PATH, Reply(body={'a': 1}))
@@ -122,6 +134,13 @@ def test_one_api_makes_many_requests(server):
     assert 0 < api.took < 60 and api.date == date
 
 
+def test_decimals_beyond_reason():
+    from decimal import Decimal
+    for data in (b'1e9999999999999999999999', b'1e-9999999999999999999999'):
+        with pytest.raises(SourceError, match='bad_reply'):
+            parse_json(data, Decimal)
+
+
 def test_only_the_warnings_of_urllib3_are_silent():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
@@ -137,7 +156,14 @@ def test_only_the_warnings_of_urllib3_are_silent():
     Reply(body={'a': 1}), Reply(201, {'a': 1}), Reply(body={'a': 1}, chunked=True),
     Reply(body={'a': 1}, close_delimited=True), Reply(body={'a': 1}, drip=0.001),
     Reply(body={'a': 1}, drip=0.001, chunked=True), Reply(body={'a': 1}, drip_headers=0.0001),
-    Reply(body=b'\xef\xbb\xbf{"a": 1}'), Reply(body=' ' * (BODY_MOST - 8) + '{"a": 1}')])
+    Reply(body=b'\xef\xbb\xbf{"a": 1}'), Reply(body=' ' * (BODY_MOST - 8) + '{"a": 1}'),
+    Reply(body={'a': 1}, interim=(100,)), Reply(body={'a': 1}, interim=(103, 102, 103) * 20),
+    Reply(body={'a': 1}, interim=(103,), chunked=True),
+    Reply(body={'a': 1}, interim=(103,), close_delimited=True),
+    Reply(body=gzip.compress(b'{"a": 1}'), headers={'Content-Encoding': 'gzip'}),
+    Reply(body=zlib.compress(b'{"a": 1}'), headers={'Content-Encoding': 'deflate'}),
+    Reply(body=gzip.compress(b'{"a": 1}'), headers={'Content-Encoding': 'gzip'}, chunked=True),
+    Reply(body={'a': 1}, headers={'Content-Encoding': 'identity'})])
 def test_good_replies(server, reply):
     server.answer(PATH, reply)
     assert get(server.url) == {'a': 1}
@@ -149,6 +175,35 @@ def test_a_whole_reply_needs_no_end_of_the_connection(server):
     assert get(server.url) == 1
 
 
+@pytest.mark.parametrize('status', [101, 103, 199])
+def test_an_interim_reply_without_an_end(server, status):
+    class Endless:
+        begun = 0
+
+        def begin(self):
+            self.begun += 1
+    Endless.status = status
+    with pytest.raises(SourceError, match='timeout'):
+        skip_interim(Endless(), time.monotonic() - 1)
+    server.answer(PATH, Reply(401, interim=(status,)))
+    assert failure_of(server.url) == ('unauthorized', '401', None)
+
+
+def test_a_compressed_bomb_takes_no_memory(server):
+    tracemalloc = pytest.importorskip('tracemalloc')
+    bomb = zlib.compress(b' ' * (40 << 20))
+    server.answer(PATH, Reply(body=bomb, headers={'Content-Encoding': 'deflate'}))
+    assert failure_of(server.url) == ('too_large', '', None)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match='too_large'):
+            inflated(bomb, 'gzip')
+        assert tracemalloc.get_traced_memory()[1] < 3 * BODY_MOST
+    finally:
+        tracemalloc.stop()
+
+
+GZIP = gzip.compress(b'{"a": 1}')
 SCOPE_DETAIL = '403, ' + captures.ERROR_403_SCOPE['error']['message']
 BAD_REPLIES = {
     '401': (Reply(401, captures.ERROR_401), 'unauthorized', '401, OAuth token has expired'),
@@ -166,7 +221,25 @@ BAD_REPLIES = {
             'evil.example'),
     '301 to nowhere': (Reply(301), 'redirected', 'another page'),
     '301 to nonsense': (Reply(301, headers={'Location': 'http://['}), 'redirected', ''),
+    '301 with a login': (Reply(301, headers={'Location': 'https://me:SECRET@evil.example/@x'}),
+                         'redirected', 'evil.example'),
+    '301 with two': (Reply(301, headers={'Location': 'https://me@x:SECRET@evil.example'}),
+                     'redirected', 'evil.example'),
+    '301 with half a login': (Reply(301, headers={'Location': 'https://me:SECRET/x@evil.example'}),
+                              'redirected', 'another page'),
+    '301 with a port': (Reply(301, headers={'Location': 'http://[::1]:80?x'}), 'redirected',
+                        '[::1]:80'),
     '304': (Reply(304), 'redirected', ''),
+    'gzip, cut off': (Reply(body=GZIP[:-9], headers={'Content-Encoding': 'gzip'}), 'network',
+                      'the reply was cut off'),
+    'gzip that is none': (Reply(body='{}', headers={'Content-Encoding': 'gzip'}), 'bad_reply',
+                          'it is compressed by gzip'),
+    'compressed otherwise': (Reply(body='????', headers={'Content-Encoding': 'br'}), 'bad_reply',
+                             'it is compressed by br'),
+    '401, compressed': (Reply(401, '?', headers={'Content-Encoding': 'br'}), 'unauthorized',
+                        '401'),
+    'huge int': (Reply(body='1' * 1000000), 'bad_reply', 'no JSON'),
+    'huge int in an error': (Reply(500, '1' * 1000000), 'server_error', '500'),
     '204': (Reply(204), 'bad_reply', 'it is empty'),
     'HTML': (Reply(body=captures.EDGE_HTML), 'bad_reply', 'no JSON'),
     'empty': (Reply(), 'bad_reply', 'it is empty'),
@@ -309,15 +382,15 @@ def test_each_read_has_its_time(server, monkeypatch):
 @pytest.mark.parametrize('size, seconds, code', [
     (3, -1, 'timeout'), (BODY_MOST, 60, ''), (BODY_MOST + 1, 60, 'too_large')])
 def test_the_thread_of_a_body_without_end_ends(size, seconds, code):
-    class Body:
+    class Body(io.BytesIO):
         headers = {}
-        _fp = io.BytesIO(b'x' * size)
+    body = Body(b'x' * size)
     ends = time.monotonic() + seconds
     if code:
         with pytest.raises(SourceError, match=code):
-            read_body(Body, ends)
+            read_body(body, ends)
     else:
-        assert len(read_body(Body, ends)) == size
+        assert len(read_body(body, ends)) == size
 
 
 def test_a_bug_is_no_failure_of_the_network(monkeypatch):
@@ -354,8 +427,23 @@ def test_certificates_that_cannot_be_read(secure, monkeypatch, name, tmp_path):
 @pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
 def test_a_certificate_for_another_host_is_refused(example, monkeypatch, host):
     monkeypatch.setenv('NODE_EXTRA_CA_CERTS', EXAMPLE_CERTIFICATE)
-    assert failure_of(example.url.replace('127.0.0.1', host)).code == 'tls'
+    failure = failure_of(example.url.replace('127.0.0.1', host))
+    assert failure == ('tls', 'the certificate is for another host', None)
     assert example.requests == []
+
+
+@pytest.mark.parametrize('certificate, told', [
+    (EXPIRED_CERTIFICATE, 'the certificate has expired'),
+    (EARLY_CERTIFICATE, 'the certificate is not valid yet')])
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
+def test_a_certificate_of_another_time_is_refused(monkeypatch, certificate, told, host):
+    monkeypatch.setenv('NODE_EXTRA_CA_CERTS', certificate)
+    with Server(https=True, certificate=certificate) as running:
+        failure = failure_of(running.url.replace('127.0.0.1', host))
+        assert running.requests == []
+    if sys.version_info < (3, 7):           # does not tell why
+        told = 'the certificate is not trusted'
+    assert failure == ('tls', told, None)
 
 
 def test_no_tls_at_the_other_end(server):

@@ -109,7 +109,7 @@ def test_beside_a_limit(zone):
 
 
 def test_another_window_has_no_outlook_yet():
-    later = FIVE_HOUR._replace(resets_at=ENDS + WINDOW)
+    later = FIVE_HOUR._replace(resets_at=NOW + WINDOW)
     snapshot = absorb(FIVE_WEEKS, Reading(PLACE, 'usage', Known(Usage((later,), NOW), NOW)))
     text = shown(snapshot, (47, 24))
     assert 'Lands' not in text and 'un' not in text.split('Resets in')[1].split('Updated')[0]

@@ -6,12 +6,13 @@ import itertools
 import json
 import math
 import random
+import time
 
 import pytest
 
 import captures
-from claude_usage import (DAY, HOUR, TIME_MOST, Account, Amount, Failure, Limit, Moment,
-                          SourceError, Usage, as_json, clean, compose, has_moved,
+from claude_usage import (DAY, HOUR, LIMITS_MOST, TIME_MOST, Account, Amount, Failure, Limit,
+                          Moment, SourceError, Usage, as_json, clean, compose, has_moved,
                           is_another_account, merged, next_reset, parse_identity, parse_json,
                           parse_login, parse_profile, parse_time, parse_usage)
 from samples import EXTRA, FIVE_HOUR, HOSTILE, MANY, NOW, PLACE, SEVEN_DAY, UI, limit, snapshot
@@ -185,6 +186,21 @@ def test_no_two_limits_share_a_label_or_an_id():
     for names in (('A', 'A', 'a', 'A!'), ('A', 'A', 'A 2'), ('A 2', 'A', 'A')):
         for values in list(zip(*parsed(models(*names)).limits))[:3]:
             assert len(set(values)) == len(names)
+
+
+@pytest.mark.parametrize('document', [
+    models(*['A'] * 100000), models(*('A %d' % (count % 5) for count in range(100000))),
+    {'promo_credits': [window(1)] * 100000},
+    {'x%d' % count: window(1) for count in range(10000)}],
+    ids=['one name', 'few names', 'credits', 'windows'])
+def test_very_many_limits(document):
+    document = dict(document, five_hour=window(78), **extra())
+    began = time.process_time()
+    limits = parsed(document).limits
+    assert time.process_time() - began < 10         # it took nine minutes
+    assert len(limits) == LIMITS_MOST and limits[0].id == 'five_hour'
+    for values in list(zip(*limits))[:3]:
+        assert len(set(values)) == LIMITS_MOST
 
 
 def test_percents_windows_and_dollars():

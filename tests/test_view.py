@@ -351,7 +351,7 @@ def test_account(account, told):
     (97 * HOUR + 12 * MINUTE, 'Resets in: 4d 1h 12m (Thu 21:31)', '4d'),
     (199 * HOUR, 'Resets in: 8d 7h 0m (Dec 1 03:19)', '8d')])
 def test_resets(left, told, short):
-    known = snapshot([limit('five_hour', 78.0, left)])
+    known = snapshot([limit('five_hour', 78.0, left)._replace(window=14 * DAY)])
     assert told in shown(known, (47, 16))
     assert re.search('5h .* 78%% *%s │' % short, shown(known, (28, 5)))
     assert rows(known, (47, 1)) == ['5h 78% ' + short]
