@@ -1,8 +1,10 @@
 """Texts in cells: how wide they are, what of them fits, and what may reach a terminal at all."""
+import shutil
 import unicodedata
 
 import pytest
 
+import widths
 from claude_usage import (ASCII, TEXT_MOST, Span, ascii_line, ascii_text, cells, clean, cut, fit,
                           fitting, shorten, width_of, wrap)
 
@@ -129,6 +131,11 @@ def test_wrap_loses_nothing_and_stays_inside(text):
     ('a\ud800b\udfffc', 'abc'),
     ('a\ue000b\U000f0000c\u0378d', 'abcd'),
     ('a\U000e0041b', 'ab'),
+    # Characters on which terminals disagree; parts of Korean letters that do not make a whole one.
+    ('\u4dc0a\u4dff\u2630\u3248', '?a???'),
+    ('\u1112\u1161\u11ab', '\ud55c'),
+    ('\u1161a\u1160\u11ff\ud7b0\ud7fb\u3164', '?a?????'),
+    ('\U0001faf7\U0001f44d\U00031350', '?\U0001f44d?'),
     # Marks: composed where Unicode can, two at most, and none without a letter.
     ('e' + ACUTE, 'é'),
     ('x' + ACUTE + GRAVE_BELOW, 'x' + GRAVE_BELOW + ACUTE),
@@ -169,6 +176,13 @@ def test_every_character_cleaned_and_in_ascii():
         plain = ascii_text(cleaned)
         assert all(' ' <= char <= '~' for char in plain)
         assert len(plain) == cells(cleaned)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('tmux'), reason='tmux is missing')
+def test_terminals_agree_on_every_width():
+    """What is listed here belongs into DISPUTED."""
+    assert widths.disagreements() == []
 
 
 @pytest.mark.parametrize('text, plain', [
