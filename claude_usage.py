@@ -216,13 +216,14 @@ UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3
 # fillers, hexagrams and the like, and what is in Unicode since version 15.
 DISPUTED = re.compile(
     '[\u0cf3\u0ece\u1160-\u11ff\u1734\u2630-\u2637\u268a-\u268f\u2ffc-\u2fff\u3164\u31ef'
-    '\u3248-\u324f\u4dc0-\u4dff\ua9bd\ud7b0-\ud7ff\uffa0\U00010efd-\U00010eff\U000111c9\U0001123f-\U00011241'
-    '\U00011b00-\U00011b09\U00011f00-\U00011f59\U0001342f\U00013440-\U00013455\U0001b132\U0001b155'
-    '\U0001d2c0-\U0001d2d3\U0001d300-\U0001d376\U0001df25-\U0001df2a\U0001e030-\U0001e08f'
-    '\U0001e4d0-\U0001e4f9\U0001f6d8-\U0001f6dc\U0001f774-\U0001f77f\U0001f7d9\U0001f93b\U0001f946'
-    '\U0001fa75-\U0001fa77\U0001fa7d-\U0001fa7f\U0001fa87-\U0001fa8f\U0001faad-\U0001faaf'
-    '\U0001fabb-\U0001fabf\U0001fac6-\U0001facf\U0001fada-\U0001fadf\U0001fae8-\U0001faef'
-    '\U0001faf7-\U0001faff\U0002b739\U0002ebf0-\U0002f7ff\U00031350-\U0003ffff]')
+    '\u3248-\u324f\u4dc0-\u4dff\ua9bd\ud7b0-\ud7ff\uffa0\U00010efd-\U00010eff\U000111c9'
+    '\U0001123f-\U00011241\U00011b00-\U00011b09\U00011f00-\U00011f59\U0001342f'
+    '\U00013440-\U00013455\U0001b132\U0001b155\U0001d2c0-\U0001d2d3\U0001d300-\U0001d376'
+    '\U0001df25-\U0001df2a\U0001e030-\U0001e08f\U0001e4d0-\U0001e4f9\U0001f6d8-\U0001f6dc'
+    '\U0001f774-\U0001f77f\U0001f7d9\U0001f93b\U0001f946\U0001fa75-\U0001fa77'
+    '\U0001fa7d-\U0001fa7f\U0001fa87-\U0001fa8f\U0001faad-\U0001faaf\U0001fabb-\U0001fabf'
+    '\U0001fac6-\U0001facf\U0001fada-\U0001fadf\U0001fae8-\U0001faef\U0001faf7-\U0001faff'
+    '\U0002b739\U0002ebf0-\U0002f7ff\U00031350-\U0003ffff]')
 UNFIT_KINDS = ('Cf', 'Cs', 'Co', 'Cn')  # formats (and so bidi, ZWJ), surrogates, unknowns
 MARKS, MARKS_MOST = ('Mn', 'Me'), 2     # curses drops further marks on a letter by itself
 
@@ -3900,7 +3901,7 @@ def summary_line(usage, moment, width, tails={}):
     line = number_line(limits, moment, '  ', lefts=len(limits), tails=tails)
     if width_of(line) > width:
         line = number_line(limits, moment, '  ', lefts=len(limits))
-    for count in range(len(limits), 0, -1):
+    for count in range(min(len(limits), width), 0, -1):
         if width_of(line) <= width:
             break
         line = number_line(limits[:count], moment, '  ')

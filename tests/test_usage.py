@@ -11,10 +11,12 @@ import time
 import pytest
 
 import captures
+import claude_usage
 from claude_usage import (DAY, HOUR, LIMITS_MOST, TIME_MOST, Account, Amount, Failure, Limit,
                           Moment, SourceError, Usage, as_json, clean, compose, has_moved,
                           is_another_account, merged, next_reset, parse_identity, parse_json,
-                          parse_login, parse_profile, parse_time, parse_usage)
+                          parse_login, parse_profile, parse_time, parse_usage, summary_line,
+                          width_of)
 from samples import EXTRA, FIVE_HOUR, HOSTILE, MANY, NOW, PLACE, SEVEN_DAY, UI, limit, snapshot
 
 WEEK = 7 * DAY
@@ -201,6 +203,20 @@ def test_very_many_limits(document):
     assert len(limits) == LIMITS_MOST and limits[0].id == 'five_hour'
     for values in list(zip(*limits))[:3]:
         assert len(set(values)) == LIMITS_MOST
+
+
+def test_one_line_of_very_many_limits(monkeypatch):
+    """No more wordings are tried than can fit."""
+    usage, tried_lines = parsed(models(*['A'] * LIMITS_MOST)), []
+    number_line = claude_usage.number_line
+
+    def counted(*args, **how):
+        tried_lines.append(args)
+        return number_line(*args, **how)
+    monkeypatch.setattr(claude_usage, 'number_line', counted)
+    line = summary_line(usage, Moment(NOW), 80)
+    assert line[0].text == 'A ' and line[-1].text == ' …'
+    assert width_of(line) <= 80 and len(tried_lines) <= 82
 
 
 def test_percents_windows_and_dollars():
