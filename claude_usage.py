@@ -1711,8 +1711,9 @@ def exchange(url, path, headers):
             body = read_body(final, deadline)
         finally:
             reply.close()
-    encoding = final.headers.get('Content-Encoding', 'identity')
-    if encoding != 'identity' and final.status < 300:       # the status of others tells more
+    encoding = final.headers.get('Content-Encoding', '').strip().lower()
+    is_plain = encoding in ('', 'identity')
+    if not is_plain and final.status < 300:     # of any other reply the status tells more
         body = inflated(body, encoding)
     return final.status, final.headers, body
 
@@ -1736,11 +1737,14 @@ def inflated(body, encoding):
     By zlib, for version 1.26 of urllib3 inflates a small piece to 50 MB.
     """
     import zlib
+    unknown = SourceError('bad_reply', 'it is compressed by ' + clean(encoding, 20))
+    if encoding not in ('gzip', 'x-gzip', 'deflate'):
+        raise unknown
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)       # either header
     try:
         plain = decoder.decompress(body, BODY_MOST + 1)
     except zlib.error:
-        raise SourceError('bad_reply', 'it is compressed by ' + clean(encoding, 20))
+        raise unknown
     if len(plain) > BODY_MOST:
         raise SourceError('too_large')
     if not decoder.eof:

@@ -163,7 +163,9 @@ def test_only_the_warnings_of_urllib3_are_silent():
     Reply(body=gzip.compress(b'{"a": 1}'), headers={'Content-Encoding': 'gzip'}),
     Reply(body=zlib.compress(b'{"a": 1}'), headers={'Content-Encoding': 'deflate'}),
     Reply(body=gzip.compress(b'{"a": 1}'), headers={'Content-Encoding': 'gzip'}, chunked=True),
-    Reply(body={'a': 1}, headers={'Content-Encoding': 'identity'})])
+    Reply(body=gzip.compress(b'{"a": 1}'), headers={'Content-Encoding': 'X-GZIP'}),
+    Reply(body={'a': 1}, headers={'Content-Encoding': 'Identity'}),
+    Reply(body={'a': 1}, headers={'Content-Encoding': ''})])
 def test_good_replies(server, reply):
     server.answer(PATH, reply)
     assert get(server.url) == {'a': 1}
@@ -234,8 +236,12 @@ BAD_REPLIES = {
                       'the reply was cut off'),
     'gzip that is none': (Reply(body='{}', headers={'Content-Encoding': 'gzip'}), 'bad_reply',
                           'it is compressed by gzip'),
-    'compressed otherwise': (Reply(body='????', headers={'Content-Encoding': 'br'}), 'bad_reply',
+    'compressed otherwise': (Reply(body='?', headers={'Content-Encoding': 'br'}), 'bad_reply',
                              'it is compressed by br'),
+    'compressed twice': (Reply(body=gzip.compress(GZIP), headers={
+        'Content-Encoding': 'gzip, gzip'}), 'bad_reply', 'it is compressed by gzip, gzip'),
+    'compressed by an escape': (Reply(body='?', headers={'Content-Encoding': '\x1b[2J' * 9 + 'x'}),
+                                'bad_reply', 'it is compressed by x'),
     '401, compressed': (Reply(401, '?', headers={'Content-Encoding': 'br'}), 'unauthorized',
                         '401'),
     'huge int': (Reply(body='1' * 1000000), 'bad_reply', 'no JSON'),
