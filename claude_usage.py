@@ -213,8 +213,9 @@ ESCAPES = re.compile('(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[]P^_X].*?(?:\x07|\x
 # Terminals disagree on the width of variation selectors, keycaps, flags and skin tones.
 UNFIT = re.compile('[\ufe00-\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]')
 # They disagree on these too, or know nothing of them, by tests/widths.py: parts of Korean letters,
-# fillers, hexagrams and the like, and what is in Unicode since version 15.
-DISPUTED = re.compile(
+# fillers, hexagrams and the like, and what is in Unicode since version 15. Compiling it takes half
+# a millisecond, so it waits for the first text that is not ASCII.
+DISPUTED = (
     '[\u0cf3\u0ece\u1160-\u11ff\u1734\u2630-\u2637\u268a-\u268f\u2ffc-\u2fff\u3164\u31ef'
     '\u3248-\u324f\u4dc0-\u4dff\ua9bd\ud7b0-\ud7ff\uffa0\U00010efd-\U00010eff\U000111c9'
     '\U0001123f-\U00011241\U00011b00-\U00011b09\U00011f00-\U00011f59\U0001342f'
@@ -252,7 +253,7 @@ def without_controls(text):
     text = unicodedata.normalize('NFC', UNFIT.sub('', ESCAPES.sub('', text)))
     kept = []
     marks = MARKS_MOST          # a mark at the very start has no letter to stand on
-    for char in DISPUTED.sub('?', text):
+    for char in re.sub(DISPUTED, '?', text):
         kind = unicodedata.category(char)
         if kind in UNFIT_KINDS:
             continue
@@ -551,7 +552,7 @@ def absorb(snapshot, reading):
     return new
 
 
-DIGITS_MOST = 400               # of an int in a reply: Python 3.6 takes minutes for a million
+DIGITS_MOST = 4300      # of an int, as in new Pythons; old ones take minutes for a million
 
 
 def parse_int(digits):
@@ -1621,7 +1622,7 @@ CERTIFICATE_FILES = ('SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE', 'NOD
 URL = re.compile(r'(https?)://((\[[0-9a-f:]+\]|[\w.-]+)(?::\d{1,5})?)(?:/[\w.~-]+)*/?', re.ASCII)
 
 # The host and port of a header Location, without a user name and password.
-LOCATION = re.compile(r'https?://(?:[^/?#]*@)?([\w.-]+(:\d+)?|\[[^@/?#]*\](:\d+)?)(?:[/?#]|$)')
+LOCATION = r'https?://(?:[^/?#]*@)?([\w.-]+(:\d+)?|\[[^@/?#]*\](:\d+)?)(?:[/?#]|$)'
 
 
 class Url(NamedTuple):
@@ -1891,7 +1892,7 @@ def check(status, fields, body, now):
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
-        host = LOCATION.match(fields.get('Location', ''))
+        host = re.match(LOCATION, fields.get('Location', ''))
         if host:
             raise SourceError('redirected', clean(host.group(1)))
         raise SourceError('redirected', 'another page')
@@ -5235,7 +5236,7 @@ DAY_FINAL = 2 * DAY
 WORKERS = 4                     # requests at a time
 FATAL = ('rate_limited', 'unauthorized')    # failures that hold for every request
 EXACT_DIGITS = 60               # more than a sum of cents has
-DECIMAL = re.compile(r'-?\d+(\.\d+)?(E[+-]?\d{1,3})?', re.ASCII | re.IGNORECASE)
+DECIMAL = r'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?'    # an amount in a text or number
 RANGE_LEAST = 10                # a weekly rate that differs by this part of it makes a range
 BUDGET_LEAST, BUDGET_MOST = 0.01, 10000000      # dollars
 TOP_USERS = 10                  # rows of users; one more is for all others
@@ -5335,7 +5336,7 @@ def cents_in(amount):
     if amount is None:
         return decimal(0)
     cents = decimal('1e15')
-    if type(amount) in (decimal, int, str) and DECIMAL.fullmatch(str(amount)):
+    if type(amount) in (decimal, int, str) and re.fullmatch(DECIMAL, str(amount)):
         cents = decimal(amount)
     if cents.adjusted() >= 15:
         raise SourceError('bad_reply', 'an amount is no number')
