@@ -9055,8 +9055,8 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
 
     Replies younger than `max_age` serve; by default those that a monitor would not renew yet.
     `progress(snapshot)` hears of each step. Silence of so many seconds ends the wait; a config
-    directory that does not answer at all does not hold up others for longer than a few. A source
-    that nothing waits for (Pace Maker in Console mode) gets GRACE_SECONDS once all others are there.
+    directory that does not answer at all does not hold up others for longer than a few. What
+    nothing waits for, as Pace Maker in Console mode, gets GRACE_SECONDS once all else is there.
     """
     snapshot, has_asked, began, complete = Snapshot(), False, time.monotonic(), None
     if ui.places:
