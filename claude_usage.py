@@ -9359,6 +9359,8 @@ def parse_arguments(argv):
             parser.error('--%s is about your account, --demo about an invented one'
                          % options.output)
         options.demo = False
+    if named.get('projected') and options.check is None:
+        parser.error('--projected needs a --check')
     return options
 
 

@@ -175,7 +175,8 @@ def test_each_failure_is_told_in_one_line(ask, home, service, code):
     ['--interval'], ['--color', 'sometimes'], ['--mode', 'magic'], ['--no-such-option'], ['x'],
     ['--check'], ['--check', '-1'], ['--check', '100.1'], ['--check', 'nan'], ['--check', '50%'],
     ['--check', '5', '--once'], ['--metrics', '--check', '5'], ['--metrics', '--json'],
-    ['--statusline', '--doctor'], ['--doctor', '--demo'], ['--statusline', '--demo']])
+    ['--statusline', '--doctor'], ['--doctor', '--demo'], ['--statusline', '--demo'],
+    ['--projected'], ['--json', '--projected']])
 def test_bad_arguments(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         parse_arguments(arguments)
