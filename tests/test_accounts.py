@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -11,7 +12,7 @@ import captures
 from claude_usage import (Account, Failure, Known, Moment, Reading, Snapshot, Turn, Ui, Usage,
                           absorb, accounts_of, as_json, as_metrics, cells, compose, env_of, press)
 from server import Reply
-from terminal import COMMAND, ROOT, environment
+from terminal import COMMAND, QUICK, ROOT, Terminal, command, environment
 
 PLACES = ('/a', '/b', '/c', '/d')
 PLACED = UI._replace(place='/a', places=PLACES)
@@ -102,18 +103,20 @@ def test_one_account_as_before():
         '┌ Claude Code Usage ─')
 
 
+def make_folder(path, name):
+    """A config directory with a login and an identity of that name."""
+    path.mkdir()
+    token = dict(captures.CREDENTIALS['claudeAiOauth'], accessToken='sk-ant-oat01-' + name)
+    (path / '.credentials.json').write_text(json.dumps({'claudeAiOauth': token}))
+    account = dict(captures.CLAUDE_JSON['oauthAccount'], accountUuid=name,
+                   emailAddress=name + '@example.com')
+    (path / '.claude.json').write_text(json.dumps({'oauthAccount': account}))
+    return str(path)
+
+
 @pytest.mark.slow
 def test_as_a_process(server, tmp_path):
-    folders = []
-    for name in ('one', 'two'):
-        folder = tmp_path / name
-        folder.mkdir()
-        token = dict(captures.CREDENTIALS['claudeAiOauth'], accessToken='sk-ant-oat01-' + name)
-        (folder / '.credentials.json').write_text(json.dumps({'claudeAiOauth': token}))
-        account = dict(captures.CLAUDE_JSON['oauthAccount'], accountUuid=name,
-                       emailAddress=name + '@example.com')
-        (folder / '.claude.json').write_text(json.dumps({'oauthAccount': account}))
-        folders.append(str(folder))
+    folders = [make_folder(tmp_path / name, name) for name in ('one', 'two')]
 
     def usage(request):
         used = 20 if request.headers['authorization'].endswith('one') else 60
@@ -132,3 +135,48 @@ def test_as_a_process(server, tmp_path):
     accounts = json.loads(run('--json').stdout)['accounts']
     assert [each['limits'][0]['used_percent'] for each in accounts] == [20, 60]
     assert [request.path for request in server.requests].count('/api/oauth/usage') == 2
+
+
+# Files in a directory of that name do not answer, as on a mount whose server is gone.
+DEAD = """
+import os, time
+def slow(real):
+    def call(path, *args, **more):
+        while '/dead' in str(path):
+            time.sleep(9)
+        return real(path, *args, **more)
+    return call
+os.stat, os.lstat, os.open = slow(os.stat), slow(os.lstat), slow(os.open)
+"""
+
+
+@pytest.mark.slow
+def test_bad_luck_of_some_does_not_hold_up_the_others(server, tmp_path):
+    """A dead mount, an unreadable directory, one without a login, and an account at 429."""
+    folders = [make_folder(tmp_path / ('good%d' % n), 'good%d' % n) for n in range(8)]
+    limited, file, empty, dead = (tmp_path / name for name in ('limited', 'file', 'empty', 'dead'))
+    folders[:0] = [str(dead), make_folder(limited, 'limited'), str(file), str(empty)]
+    file.write_text('no directory')
+    empty.mkdir()
+
+    def usage(request):
+        if request.headers['authorization'].endswith('limited'):
+            return Reply(429, captures.ERROR_429)
+        return Reply(body={'five_hour': {'utilization': 37, 'resets_at': None}})
+    server.answer('/api/oauth/usage', usage)
+    server.answer('/api/oauth/profile', Reply(500))
+    argv = command(DEAD, ACCOUNT_SECONDS=0.1, DIRECTORY_SECONDS=3, **QUICK) + [
+        '--api-url', server.url]
+    env = environment(tmp_path, CLAUDE_USAGE_CONFIG_DIRS=os.pathsep.join(folders))
+    with Terminal(argv, (200, 90), env=env) as terminal:
+        terminal.wait_for(lambda it: it.text().count('37%') == 8)
+        terminal.shows('~/dead', 'Rate limited', 'No Claude Code login found')
+        # One of them logs in as somebody else while it runs.
+        shutil.rmtree(folders[-1])
+        make_folder(tmp_path / 'good7', 'other')
+        terminal.shows('other@example.com', gone=['good7@example.com'])
+    done = subprocess.run(argv + ['--json'], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, encoding='utf-8', timeout=60)
+    accounts = json.loads(done.stdout)['accounts']
+    assert [account['sources']['usage']['error'] for account in accounts] == [
+        'timeout', 'rate_limited', 'no_credentials', 'no_credentials'] + [None] * 8
