@@ -165,7 +165,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._replies: Dict[str, list] = {}
         self._connections: set = set()
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self):
         self._thread.start()
