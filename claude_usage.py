@@ -415,6 +415,7 @@ ERRORS = {'': {
     'forbidden': ('Access refused: {}.', ''),
     'locked': ('Locked: {}.', ''),
     'malformed': ('Failed to load {}.', ''),
+    'unshared': ('Not asked, for no store can note it: {}.', 'See --doctor.'),
     'internal': ('Internal error: {}.', ''),
 }}
 
@@ -2160,10 +2161,13 @@ def block_seconds(retry_after, times):
 # ---- Store -------------------------------------------------------------------------------------
 # Our own SQLite file, the only thing we ever write: what all monitors of a user share. It has a
 # rollback journal, for home directories are on NFS. Accounts and tokens are known by fingerprints;
-# no secret ever gets here. A file that cannot be used costs the sharing, never the numbers.
+# no secret ever gets here. Where no folder can hold it, monitors go on without sharing, and what
+# prints once asks nobody.
 
 STORE_NAME = 'store2'           # the number is that of the layout
 STORE_VERSION = 2
+STORE_FILE = re.compile(STORE_NAME + r'(?:-([1-9]\d?))?\.db$')
+PASSED_OVER_MOST = 3            # files that are malformed, or of another version, are kept
 STORE_TIMEOUT = 0.5             # seconds to wait for another monitor's transaction
 STORE_CLOSE_TIMEOUT = 0.1       # seconds to wait for our own at the end
 SAMPLES_SECONDS = 35 * DAY      # how long samples are kept
@@ -2232,11 +2236,13 @@ class StoredReplies(NamedTuple):
 class Store:
     """The file, opened for one transaction at a time so that no lock outlives one.
 
-    Every method takes the time last and raises SourceError locked, forbidden or malformed.
+    It is in the first of some folders that can be used. Every method takes the time last and
+    raises SourceError locked, forbidden or malformed.
     """
 
-    def __init__(self, folder):
-        self.folder, self.number = folder, 1
+    def __init__(self, *folders):
+        self.folders, self.folder, self.number = folders, folders[0], 1
+        self.chosen_at = 0.0            # when the first folder was last tried
         self.using, self.is_closed = threading.Lock(), False
 
     @property
@@ -2245,9 +2251,13 @@ class Store:
 
         A malformed file is left alone, and the next number takes its place.
         """
+        return self.numbered(self.number)
+
+    def numbered(self, number):
+        """The path of the file with a number."""
         name = STORE_NAME
-        if self.number > 1:
-            name = '%s-%d' % (STORE_NAME, self.number)
+        if number > 1:
+            name = '%s-%d' % (STORE_NAME, number)
         return os.path.join(self.folder, name + '.db')
 
     def recall(self, account, token, now):
@@ -2355,22 +2365,42 @@ class Store:
     def use(self, work, now, writes=False, synchronous='NORMAL'):
         """`work(connection)` in one transaction. SourceError locked, forbidden or malformed.
 
-        Where the file is malformed, or not of our version, the next number is used instead.
+        Where a folder cannot be used, or its file cannot be written, the next one serves instead
+        for a minute. Where none can, the failure is that of the first.
         """
         sqlite3 = load_sqlite3()
         if self.is_closed:
             raise SourceError('forbidden', 'the program ends')
+        with self.using:
+            if not 0 <= now - self.chosen_at < MINUTE:
+                self.folder, self.chosen_at = self.folders[0], now
+            first = None
+            for folder in self.folders[self.folders.index(self.folder):]:
+                self.folder = folder
+                try:
+                    return self.use_folder(sqlite3, work, writes, synchronous)
+                except SourceError as error:
+                    if error.failure.code != 'forbidden':
+                        raise
+                    first = first or error
+            self.folder = self.folders[0]
+            raise first
+
+    def use_folder(self, sqlite3, work, writes, synchronous):
+        """`work(connection)` in the folder that is chosen.
+
+        Where the file is malformed, or not of our version, the next number is used instead.
+        """
         try:
-            with self.using:
+            while True:
                 self.find_file()
-                while True:
-                    try:
-                        return self.transact(sqlite3, work, writes, synchronous)
-                    except (sqlite3.Error, UnicodeDecodeError) as error:
-                        if store_failure(error) != 'malformed' or self.number >= 99:
-                            raise
-                    self.number += 1
-                    self.make_file()
+                try:
+                    return self.transact(sqlite3, work, writes, synchronous)
+                except (sqlite3.Error, UnicodeDecodeError) as error:
+                    if store_failure(error) != 'malformed' or self.number >= 99:
+                        raise
+                self.number += 1
+                self.make_file()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SourceError(store_failure(error), '%s (%s)' % (
                 clean(str(error)), short_path(self.path)))
@@ -2381,9 +2411,10 @@ class Store:
     def find_file(self):
         """Have a private folder, and the file with the highest number that anybody made.
 
-        Never by a link, which somebody else may have laid.
+        Never by a link, which somebody else may have laid. Of the files that are passed over, the
+        oldest are removed.
         """
-        os.makedirs(self.folder, 0o700, exist_ok=True)
+        make_folder(self.folder)
         found = os.lstat(self.folder)
         if stat.S_ISLNK(found.st_mode):
             raise OSError(0, 'it is a link')
@@ -2392,11 +2423,17 @@ class Store:
         if not WINDOWS and found.st_uid != os.getuid():
             raise OSError(0, "it is another user's, see CLAUDE_USAGE_DIR")
         if not WINDOWS and found.st_mode & 0o022:
-            raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
-        self.number += 1
-        while os.path.lexists(self.path):
-            self.number += 1
-        self.number -= 1
+            if found.st_mode & stat.S_ISVTX:        # such as /tmp itself, for everybody
+                raise OSError(0, 'others may write there, see CLAUDE_USAGE_DIR')
+            os.chmod(self.folder, stat.S_IMODE(found.st_mode) & ~0o022)
+        matches = [STORE_FILE.match(name) for name in os.listdir(self.folder)]
+        numbers = sorted(int(match.group(1) or 1) for match in matches if match)
+        self.number = max(numbers, default=1)
+        for number in numbers[:-1 - PASSED_OVER_MOST]:
+            try:
+                os.unlink(self.numbered(number))
+            except OSError:             # another monitor just has
+                pass
         self.make_file()
 
     def make_file(self):
@@ -2435,8 +2472,35 @@ class Store:
             db.close()
 
 
+def make_folder(path):
+    """Make a folder, and those above it that are missing, for this user alone."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.exists(parent):
+        make_folder(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except OSError:
+        if not os.path.isdir(path):
+            raise
+
+
+def store_folders(env):
+    """Return the folders that may hold the store, the best first.
+
+    They are our own, one of the user's session, and one in the temporary directory.
+    """
+    user = 'user' if WINDOWS else os.getuid()
+    temporary = env.get('TMPDIR') or env.get('TEMP') or '/tmp'
+    folders = [store_folder(env)]
+    for parent, name in ((env.get('XDG_RUNTIME_DIR', ''), 'claude-usage'),
+                         (temporary, 'claude-usage-%s' % user)):
+        if os.path.isdir(parent):
+            folders.append(os.path.join(parent, name))
+    return folders
+
+
 def store_folder(env):
-    """Return the folder of the store: $CLAUDE_USAGE_DIR, else ~/.claude-usage.
+    """Return our own folder: $CLAUDE_USAGE_DIR, else ~/.claude-usage.
 
     A slash at its end is taken away, for behind it lstat would follow a link.
     """
@@ -2530,6 +2594,7 @@ class Setup(NamedTuple):
     logins: Logins
     place: str                  # the config directory
     turn: Any = None            # a Turn
+    asks_alone: bool = True     # without a store, too
 
 
 class Turn:
@@ -2640,8 +2705,9 @@ class Asker(Poller):
 
     Each look merges what is known here with the store, makes a request where one is due and the
     store says that it is ours, and tells what is new. Where the store fails, what is known here
-    keeps to the same rules. A subclass says how to `look` at credentials, to `request`, and what
-    the `value` of the replies is.
+    keeps to the same rules; an output that prints once, of which many may run, asks nobody then.
+    A subclass says how to `look` at credentials, to `request`, and what the `value` of the replies
+    is.
     """
 
     def __init__(self, setup, place, rhythms):
@@ -2859,16 +2925,25 @@ class Asker(Poller):
             return False
         return now >= planned.next_at
 
+    def is_patient(self):
+        """Whether the store is locked, and not for long."""
+        is_short = 0 <= self.clock() - self.troubled_at < LOCKED_SECONDS
+        return self.trouble.code == 'locked' and is_short
+
+    def is_barred(self):
+        """Whether no request is made: nothing can note it, and many may run like this one."""
+        return not self.setup.asks_alone and self.trouble and not self.is_patient()
+
     def ask(self, source):
         """Make the request if it is due and ours to make; return the seconds to the next look."""
         self.ledger = merged_ledgers(self.ledger, {}, self.clock())
-        if not self.is_due(source, self.ledger):
+        if self.is_barred() or not self.is_due(source, self.ledger):
             self.report(source)
             planned = self.plan(source)
             if planned.busy_until:
                 return STORE_LOOK
             wait = planned.next_at - self.clock()
-            if wait <= 0:                   # due, but a one-shot output has what it wants
+            if wait <= 0:                   # due, but an output that prints once goes without
                 return WATCH_SECONDS
             return wait
         self.report(source)
@@ -2920,8 +2995,7 @@ class Asker(Poller):
             return self.is_due(source, merged_ledgers(self.ledger, ledger, now))
         is_ours, could_write = self.use_store(self.store.claim, attempt, is_due)
         if not could_write:
-            is_short = 0 <= now - self.troubled_at < LOCKED_SECONDS
-            is_ours = not (self.trouble.code == 'locked' and is_short)
+            is_ours = self.setup.asks_alone and not self.is_patient()
         if not is_ours:
             return None
         self.ledger[attempt.key] = attempt
@@ -2955,7 +3029,10 @@ class Asker(Poller):
         now, (at, value) = self.clock(), self.value(source)
         planned, failure = self.plan(source), self.failure_of(source)
         before = self.told.get(source, Known())
-        if planned.busy_until or self.is_due(source, self.ledger):
+        is_due = self.is_due(source, self.ledger)
+        if is_due and self.is_barred():
+            failure = Failure('unshared', self.trouble.detail)
+        elif is_due or planned.busy_until:
             self.tell(source, Known(value, at or None, before.failure, ASKING, before.next_at,
                                     before.free_at))
             return
@@ -3037,7 +3114,7 @@ LIMIT_PARTS: list = []
 DOCUMENTS: list = []
 OPTIONS: dict = {}                    # '--user' -> the arguments of add_argument
 COMMANDS: dict = {}                   # outputs that ask nobody -> functions: options -> exit code
-VIEWS: dict = {}                # further outputs -> functions: (Setup, pollers, Ui) -> exit code
+VIEWS: dict = {}                # lasting outputs -> functions: (Setup, pollers, Ui) -> exit code
 PASTS: list = []                # functions: now -> (name, window, samples) of other programs
 HELPS: list = []                # functions: scene -> sentences of the help
 FINDINGS: list = []                   # functions: (Setup, Snapshot, Moment) -> Findings
@@ -3062,6 +3139,7 @@ SAME_WINDOW_SECONDS = 60        # reports of one window name resets that differ 
 LATER_SECONDS = 60              # a longer wait for the next request is told
 STATUS_BAR = 6                  # cells of the status line's bar
 STATUS_MARGIN = 4               # cells of the terminal that Claude Code keeps for itself
+STATUS_SECONDS = 2              # the status line waits for its document no longer
 
 # The limits known by name: id -> (label, short label, window in seconds).
 LIMITS = {
@@ -3780,6 +3858,26 @@ def status_padding(env):
     return int(padding)
 
 
+def read_document(stream):
+    """Return the JSON document on a stream, or None.
+
+    It is complete before the stream ends, or within STATUS_SECONDS.
+    """
+    import select
+    data, end = b'', time.monotonic() + STATUS_SECONDS
+    while len(data) < BODY_MOST:
+        left = max(0, end - time.monotonic())
+        # On Windows only sockets can be waited for.
+        if not WINDOWS and not select.select([stream], [], [], left)[0]:
+            return None
+        more = os.read(stream.fileno(), 65536)
+        data += more
+        document, failure = tried(parse_json, data)
+        if not failure or not more:
+            return document
+    return None
+
+
 def show_statusline(options):
     """Print one line for Claude Code's prompt, which nothing may break: it always ends with 0.
 
@@ -3788,8 +3886,8 @@ def show_statusline(options):
     env, now, document = os.environ, time.time(), None
     try:
         if sys.stdin and not is_terminal(sys.stdin):
-            document = parse_json(sys.stdin.buffer.read(BODY_MOST))
-    except (SourceError, OSError):
+            document = read_document(sys.stdin)
+    except OSError:
         pass
     told, logins = parse_status(document, now), Logins(env)
     limits = {
@@ -3798,7 +3896,7 @@ def show_statusline(options):
     identity, tails = logins.identity(), {}
     try:
         usage, replies = take_status(
-            Store(store_folder(env)), account_key(identity, env), told,
+            Store(*store_folders(env)), account_key(identity, env), told,
             cached_usage(logins.document, now), now)
         limits.update(
             (limit.id, limit) for limit in usage.limits if is_running(limit, now)
@@ -5126,7 +5224,7 @@ def show_history(options):
     now, env = time.time(), os.environ
     account = account_key(Logins(env).identity(), env)
     found, failure = tried(
-        Store(store_folder(env)).samples, account, {}, now
+        Store(*store_folders(env)).samples, account, {}, now
     )
     if failure:
         warn(STORE_TROUBLE[failure.code].format(failure.detail))
@@ -9549,6 +9647,7 @@ def show_best(setup, pollers, ui):
         if limits and usage.is_whole and not MODES[ui.mode].known(snapshot, place).failure:
             rooms.append((max(limit.used for limit in limits), place))
     if not rooms:
+        warn(snapshot['', 'store'].value)
         warn('No account is known.')
         return 1
     emit(min(rooms)[1] + '\n', sys.stdout)
@@ -9627,11 +9726,13 @@ def show(options):
         name = 'check'
     inbox, store, turn = (
         queue.Queue(),
-        Store(store_folder(env)),
+        Store(*store_folders(env)),
         Turn(),
     )
+    # What prints once is called often, by programs that do not see what goes wrong.
+    asks_alone = name == 'live' or name in VIEWS or is_terminal(sys.stdout)
     setups = [Setup(options, envs[place], inbox, time.time, store, Logins(envs[place]), place,
-                    turn) for place in envs]
+                    turn, asks_alone) for place in envs]
     setup = setups[0]
     makers = WATCHERS + ([DemoPoller] if options.demo else POLLERS)
     pollers = []

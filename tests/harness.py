@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, server, folder):
         self.server, self.folder, self.now = server, folder, EXPIRES_AT - 30 * DAY
-        self.store_folder = folder / 'store'
+        self.store_folder, self.more_folders = folder / 'store', ()
         del server.requests[:]
         self.times = []             # of the requests for usage, by that clock
         self.answer(GOOD)
@@ -136,21 +136,23 @@ class World:
 class Monitor:
     """One of the monitors in a World: a poller, and what it has told.
 
-    Its config directory is `folder`, its Store in `store`; further arguments are options of the
-    command line, and `env` what it has beside CLAUDE_CONFIG_DIR.
+    Its config directory is `folder`, its Store in `store` or in further folders of the World;
+    `asks_alone` is of its Setup; further arguments are options of the command line, and `env` what
+    it has beside CLAUDE_CONFIG_DIR.
     """
 
-    def __init__(self, world, poller, folder=None, store=None, env=None, **options):
+    def __init__(self, world, poller, folder=None, store=None, env=None, asks_alone=True,
+                 **options):
         self.world, self.inbox = world, queue.Queue()
         self.snapshot, self.told = Snapshot(), []
         self.place = str(folder or world.folder)
-        self.store = QuickStore(str(store or world.store_folder))
+        self.store = QuickStore(str(store or world.store_folder), *map(str, world.more_folders))
         self.env = dict({'CLAUDE_CONFIG_DIR': self.place}, **env or {})
         options = argparse.Namespace(**dict(
             {'interval': None, 'api_url': world.server.url, 'user': '', 'demo': False,
              'budget': None, 'budget_org': None}, **options))
         self.setup = Setup(options, self.env, self.inbox, lambda: world.now, self.store,
-                           Logins(self.env), self.place)
+                           Logins(self.env), self.place, asks_alone=asks_alone)
         self.poller = poller(self.setup)
 
     def once(self, asked=False):

@@ -45,8 +45,12 @@ EAGER = command(**QUICK)
 
 
 def environment(home, **more):
-    """Return the little that a program under test sees of the outside: no tokens, no proxies."""
-    return dict(PATH=os.environ.get('PATH', os.defpath), HOME=str(home), LC_ALL='C.UTF-8', **more)
+    """Return the little that a program under test sees of the outside: no tokens, no proxies.
+
+    Its temporary directory is missing until a test makes it, for the store would be there.
+    """
+    return dict(PATH=os.environ.get('PATH', os.defpath), HOME=str(home), LC_ALL='C.UTF-8',
+                TMPDIR=str(home) + '/tmp', **more)
 
 
 class Screen(pyte.Screen):

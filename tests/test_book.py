@@ -26,7 +26,7 @@ QUICK = set('''argparse bisect curses functools json locale math os queue re sig
 # Every failure that a user, or a reader of --json, may meet in Code mode.
 CODES = '''no_credentials logged_out token_expired unauthorized forbidden_scope rate_limited
     server_error network timeout tls redirected too_large bad_reply forbidden locked malformed
-    internal'''.split()
+    unshared internal'''.split()
 
 
 def definitions(text):

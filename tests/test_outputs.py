@@ -1,7 +1,6 @@
 """What is printed for others, by the program itself: the status line, --check, --metrics and
 --doctor. What they make of what is known, test_documents.py has."""
 import copy
-import io
 import itertools
 import json
 import os
@@ -10,6 +9,7 @@ import re
 import shlex
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from email.utils import formatdate
@@ -20,15 +20,15 @@ from prometheus_client.parser import text_string_to_metric_families
 import captures
 from admin import JOHN, KEY, AdminApi, Organization, error
 from captures import CREDENTIALS, LOGGED_OUT, TOKEN
-from claude_usage import (HOUR, MINUTE, STORE_NAME, Attempt, Failure, Known, Logins, Moment, Setup,
-                          Snapshot, Store, account_key, cells, config_folder,
-                          doctor_findings, fingerprint, main, parse_arguments, parse_identity,
-                          store_folder, utc_day)
+from claude_usage import (HOUR, MINUTE, STATUS_SECONDS, STORE_NAME, Attempt, Failure, Known,
+                          Logins, Moment, Setup, Snapshot, Store, account_key, cells,
+                          config_folder, doctor_findings, fingerprint, main, parse_arguments,
+                          parse_identity, store_folder, utc_day)
 from conftest import PROFILE, PROGRAM, USAGE, asked, log_in
 from pacemaker import Pace
 from samples import HOSTILE
 from server import Reply
-from terminal import COMMAND, environment
+from terminal import COMMAND, command, environment
 
 ACCOUNT = account_key(parse_identity(captures.CLAUDE_JSON), {})
 PASSWORD = 'sEcReT-of-the-proxy'
@@ -74,7 +74,7 @@ def session(five_hour=78, seven_day=34, later=0, model='Opus', name='abc'):
 
 
 @pytest.fixture
-def prompt(home, monkeypatch, capsys):
+def prompt(home, monkeypatch, capsys, tmp_path):
     """A function that runs --statusline in this process -> what it prints for a document."""
     for name, value in environment(home).items():
         monkeypatch.setenv(name, value)
@@ -84,8 +84,10 @@ def prompt(home, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             for name, value in env.items():
                 patch.setenv(name, value)
-            patch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(data)))
-            assert main(['--statusline'] + list(arguments)) == 0
+            (tmp_path / 'stdin').write_bytes(data)
+            with open(str(tmp_path / 'stdin')) as stdin:
+                patch.setattr(sys, 'stdin', stdin)
+                assert main(['--statusline'] + list(arguments)) == 0
         done = capsys.readouterr()
         assert done.err == ''
         return done.out
@@ -352,6 +354,21 @@ def test_the_prompt_as_claude_code_has_it(run, home, server, redirections):
     if not redirections:
         assert plain(done.out) == WHOLE
         assert store_in(home).count(time.time()) == 2
+
+
+@pytest.mark.parametrize('is_whole', [True, False])
+def test_the_prompt_does_not_wait_for_the_end_of_its_input(begin, is_whole):
+    """For a document that is not complete it waits 2 seconds, here less."""
+    assert STATUS_SECONDS == 2
+    argv = command(STATUS_SECONDS=99 if is_whole else 0.3)
+    child = begin(['--statusline'], stdin=subprocess.PIPE, argv=argv)
+    text = json.dumps(session())
+    child.stdin.write(text[:60])
+    child.stdin.flush()
+    child.stdin.write(text[60:] + '\n' if is_whole else '')
+    child.stdin.flush()
+    assert plain(child.stdout.read()) == (WHOLE if is_whole else '')
+    assert child.wait(10) == 0
 
 
 def test_the_fast_form_runs_no_code_of_the_folder(run, home, tmp_path):

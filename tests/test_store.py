@@ -17,9 +17,10 @@ import claude_usage
 from captures import REFRESH_TOKEN, TOKEN
 from claude_usage import (DAY, HOUR, LEDGER_SECONDS, LOCKED_SECONDS, SAMPLES_SECONDS, STORE_FOLDER,
                           Attempt, Limit, SourceError, Store, add_samples, forget_old,
-                          store_folder)
+                          store_folder, store_folders)
 from conftest import PROGRAM, TESTS
-from harness import BAD, GOOD, PROFILE, STORE, USAGE, World, limited, moving
+from harness import (BAD, GOOD, PROFILE, STORE, USAGE, QuickStore, World, limited,
+                     moving)
 from server import Reply, Server
 
 NOT_SHARED = 'Not shared with other monitors: '
@@ -101,8 +102,8 @@ def test_folder_and_file_are_private_from_the_start(store, act):
 
 
 @pytest.mark.parametrize('mode, owner, words', [
-    (0o777, None, 'others may write there'), (0o720, None, 'others may write there'),
-    (0o700, 65534, "another user's")])
+    (0o1777, None, 'others may write there'), (0o700, 65534, "another user's"),
+    (0o777, 65534, "another user's")])
 def test_a_folder_that_is_not_ones_own_is_not_used(store, mode, owner, words):
     os.mkdir(store.folder)
     os.chmod(store.folder, mode)
@@ -116,12 +117,88 @@ def test_a_folder_that_is_not_ones_own_is_not_used(store, mode, owner, words):
     assert os.listdir(store.folder) == []
 
 
-def test_where_it_is():
-    """Behind a last slash, links would be followed."""
-    for env in ({}, {'CLAUDE_USAGE_DIR': ''}):
-        assert store_folder(env) == os.path.expanduser(STORE_FOLDER)
+@pytest.mark.parametrize('mode', [0o775, 0o777, 0o2770, 0o702])
+def test_a_folder_of_ones_own_that_others_may_write_is_tightened(store, mode):
+    os.mkdir(store.folder)
+    os.chmod(store.folder, mode)
+    store.touch(1000)
+    assert stat.S_IMODE(os.stat(store.folder).st_mode) == mode & ~0o022
+
+
+def test_folders_that_are_made_above_it_are_private_too(tmp_path):
+    before = os.umask(0)
+    try:
+        Store(str(tmp_path / 'above' / 'it' / 'store')).touch(1000)
+    finally:
+        os.umask(before)
+    for name in ('above', 'above/it', 'above/it/store'):
+        assert stat.S_IMODE(os.stat(str(tmp_path / name)).st_mode) == 0o700
+
+
+def test_where_it_is(tmp_path):
+    """Behind a last slash, links would be followed. What does not exist holds no store."""
+    nowhere = {'TMPDIR': '/nonexistent', 'XDG_RUNTIME_DIR': '/nonexistent'}
+    for env in (nowhere, dict(nowhere, CLAUDE_USAGE_DIR='')):
+        assert store_folders(env) == [os.path.expanduser(STORE_FOLDER)]
     for end in ('', '/', '//'):
         assert store_folder({'CLAUDE_USAGE_DIR': '/var/lib/usage' + end}) == '/var/lib/usage'
+    user = os.getuid()
+    assert store_folders({'CLAUDE_USAGE_DIR': '/a', 'XDG_RUNTIME_DIR': str(tmp_path)}) == [
+        '/a', str(tmp_path / 'claude-usage'), '/tmp/claude-usage-%d' % user]
+    assert store_folders({'CLAUDE_USAGE_DIR': '/a', 'TMPDIR': str(tmp_path) + '/'}) == [
+        '/a', str(tmp_path / 'claude-usage-') + str(user)]
+
+
+def linked(folder):
+    folder.with_name('there').mkdir()
+    folder.symlink_to(folder.with_name('there'))
+
+
+def given_away(folder):
+    if os.getuid():
+        pytest.skip('only root may give it away')
+    folder.mkdir()
+    os.chown(str(folder), 65534, 65534)
+
+
+UNUSABLE = {
+    'a link': linked, 'a file': lambda folder: folder.write_text('dear'),
+    "another user's": given_away,
+    'a linked file': lambda folder: folder.mkdir() or (folder / STORE).symlink_to('x')}
+
+
+@pytest.mark.parametrize('how', UNUSABLE)
+def test_the_next_folder_takes_its_place(world, tmp_path, how):
+    """Until the first can be used: then what is known is noted there."""
+    UNUSABLE[how](world.store_folder)
+    second, third = tmp_path / 'second', tmp_path / 'third'
+    second.write_text('no folder')
+    world.more_folders = second, third
+    monitors = [world.monitor(asks_alone=False) for _ in range(3)]
+    world.pass_time(20, *monitors)
+    assert [mine.five_hour for mine in monitors] == [11] * 3 and len(world.times) == 1
+    assert {mine.store.folder for mine in monitors} == {str(third)}
+    assert not any(mine.trouble for mine in monitors)
+    assert stat.S_IMODE(third.stat().st_mode) == 0o700
+    world.store_folder.rename(tmp_path / 'away')
+    world.pass_time(61, *monitors)
+    late = world.monitor(asks_alone=False)
+    before = len(world.times)
+    late.once()
+    assert late.store.folder == str(world.store_folder) and late.five_hour == 11
+    assert len(world.times) == before
+
+
+@pytest.mark.parametrize('how', UNUSABLE)
+def test_without_any_what_prints_once_asks_nobody(world, how):
+    UNUSABLE[how](world.store_folder)
+    mine = world.monitor(asks_alone=False)
+    for asked in (False, True):
+        mine.once(asked=asked)
+        known = mine.known()
+        assert (known.is_settled, known.value, mine.failure) == (True, None, 'unshared')
+        assert known.failure.detail in mine.trouble and mine.trouble.startswith(NOT_SHARED)
+    assert world.times == [] and world.profiles() == 0
 
 
 @pytest.mark.parametrize('lay', [
@@ -317,6 +394,18 @@ def test_a_malformed_file_is_left_alone_and_the_next_takes_its_place(store, how)
         before = bytes_of(store.folder)
 
 
+def test_three_files_that_are_passed_over_are_kept(store):
+    for number in range(2, 8):
+        SPOILED['text'](filled(store).path)
+        assert told(store, 2000) == []
+        kept = {'store2-%d.db' % each for each in range(max(2, number - 3), number + 1)}
+        if number < 5:
+            kept.add(STORE)
+        assert set(os.listdir(store.folder)) == kept and len(kept) <= 4
+    late = Store(store.folder)
+    assert told(late, 2000) == [] and late.path == store.path
+
+
 @pytest.mark.slow
 def test_many_processes_find_the_same_malformed_file_and_claim_at_once(tmp_path):
     children = [subprocess.Popen([sys.executable, '-c', FINDER], stdin=subprocess.PIPE,
@@ -498,6 +587,44 @@ def test_a_lock_is_waited_out_and_then_done_without(world, impatient, how):
     assert mine.attempts() == ['ok'] * 3
 
 
+def test_what_prints_once_asks_nobody_while_a_lock_stays(world, impatient):
+    world.monitor().once()
+    world.now += 40
+    mine = world.monitor(asks_alone=False)
+    with locked(mine.store.path):
+        for seconds, is_settled in ((0, False), (LOCKED_SECONDS - 1, False), (2, True), (9, True)):
+            world.now += seconds
+            mine.once()
+            assert mine.known().is_settled == is_settled
+    assert mine.failure == 'unshared' and len(world.times) == 1
+    mine.once()
+    assert mine.failure is None and len(world.times) == 2
+
+
+class FullStore(QuickStore):
+    """One on a disk that is full."""
+
+    def transact(self, sqlite3, work, writes, synchronous):
+        if writes:
+            raise sqlite3.OperationalError('database or disk is full')
+        return super().transact(sqlite3, work, writes, synchronous)
+
+
+@pytest.mark.parametrize('first', [GOOD, limited(600)], ids=['reply', 'block'])
+def test_what_can_only_be_read_counts(world, first):
+    world.answer(first)
+    world.monitor().once()
+    world.now += 40
+    mine = world.monitor(asks_alone=False)
+    mine.store.__class__ = FullStore
+    for _ in range(3):
+        mine.once()
+        world.now += 1
+    assert (mine.five_hour, mine.failure) == (
+        (11, 'unshared') if first is GOOD else (None, 'rate_limited'))
+    assert len(world.times) == 1
+
+
 def test_short_locks_cost_no_request(world, impatient):
     mine, other = world.monitor(interval=30), world.monitor(interval=30)
     for monitor in (mine, other):
@@ -543,7 +670,7 @@ url, folder, now, most, seconds = sys.argv[3:]
 if most:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
 world = types.SimpleNamespace(now=float(now), folder=folder, store_folder=folder + '/store',
-                              server=types.SimpleNamespace(url=url))
+                              more_folders=(), server=types.SimpleNamespace(url=url))
 mine, end = Monitor(world, CodePoller, interval=30), world.now + int(seconds)
 while world.now < end:
     world.now += max(1, mine.once())
