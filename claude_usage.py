@@ -2242,7 +2242,8 @@ class Store:
 
     def __init__(self, *folders):
         self.folders, self.folder, self.number = folders, folders[0], 1
-        self.chosen_at = 0.0            # when the first folder was last tried
+        # When the first folder was last tried, and the Failure since then, if there was one.
+        self.chosen_at, self.passed_over = 0.0, None
         self.using, self.is_closed = threading.Lock(), False
 
     @property
@@ -2373,8 +2374,7 @@ class Store:
             raise SourceError('forbidden', 'the program ends')
         with self.using:
             if not 0 <= now - self.chosen_at < MINUTE:
-                self.folder, self.chosen_at = self.folders[0], now
-            first = None
+                self.folder, self.chosen_at, self.passed_over = self.folders[0], now, None
             for folder in self.folders[self.folders.index(self.folder):]:
                 self.folder = folder
                 try:
@@ -2382,9 +2382,9 @@ class Store:
                 except SourceError as error:
                     if error.failure.code != 'forbidden':
                         raise
-                    first = first or error
+                    self.passed_over = self.passed_over or error.failure
             self.folder = self.folders[0]
-            raise first
+            raise SourceError(*self.passed_over)
 
     def use_folder(self, sqlite3, work, writes, synchronous):
         """`work(connection)` in the folder that is chosen.
@@ -8608,9 +8608,13 @@ def find_store(store, trouble, now):
         count, no_count = tried(store.count, now)
         failure = failure or no_count
         if not failure:
-            return Finding(True, 'Store', '%s, %d KiB, %d samples.' % (
-                short_path(store.path), os.path.getsize(store.path) // 1024, count))
-        trouble = STORE_TROUBLE[failure.code].format(failure.detail)
+            words = '%s, %d KiB, %d samples.' % (
+                short_path(store.path), os.path.getsize(store.path) // 1024, count)
+            if store.folder == store.folders[0]:
+                return Finding(True, 'Store', words)
+            trouble = '%s Not in the usual folder: %s.' % (words, store.passed_over.detail)
+        else:
+            trouble = STORE_TROUBLE[failure.code].format(failure.detail)
     return Finding(False, 'Store', trouble + STORE_STEP)
 
 

@@ -23,7 +23,7 @@ from captures import CREDENTIALS, LOGGED_OUT, TOKEN
 from claude_usage import (HOUR, MINUTE, STATUS_SECONDS, STORE_NAME, Attempt, Failure, Known,
                           Logins, Moment, Setup, Snapshot, Store, account_key, cells,
                           config_folder, doctor_findings, fingerprint, main, parse_arguments,
-                          parse_identity, store_folder, utc_day)
+                          parse_identity, store_folders, utc_day)
 from conftest import PROFILE, PROGRAM, USAGE, asked, log_in
 from pacemaker import Pace
 from samples import HOSTILE
@@ -542,7 +542,7 @@ def find(home, monkeypatch):
             monkeypatch.setenv(name, value)
         place = config_folder(os.environ)
         setup = Setup(parse_arguments(['--doctor']), os.environ, queue.Queue(), time.time,
-                      Store(store_folder(os.environ)), Logins(os.environ), place)
+                      Store(*store_folders(os.environ)), Logins(os.environ), place)
         known = Snapshot({(place, 'usage'): Known(failure=Failure('no_credentials'))})
         found = list(doctor_findings(setup, known, Moment(time.time())))
         assert 'SECRET' not in repr(found) and PASSWORD not in repr(found)
@@ -586,6 +586,10 @@ def test_the_doctor_on_files(find, home):
         r'✓ REQUESTS_CA_BUNDLE: .*test_outputs\.py\.',
         r'✗ Store: Not shared with other monitors: .*link.* \(~/.claude-usage\)\. Mend or delete '
         r'it, or set CLAUDE_USAGE_DIR .*\.')
+    assert has_lines(
+        find(TMPDIR=str(home)),
+        r'✗ Store: ~/claude-usage-\d+/store2\.db, \d+ KiB, 0 samples\. Not in the usual folder: '
+        r'it is a link \(~/.claude-usage\)\. Mend or delete it, or set .*\.')
     assert has_lines(
         find(CLAUDE_CONFIG_DIR=str(home / 'other')),
         r'✗ ~/other/.credentials.json: No Claude Code login found\. Run `claude` .*',
