@@ -2484,10 +2484,10 @@ def make_folder(path):
             raise
 
 
-def store_folders(env):
-    """Return the folders that may hold the store, the best first.
+def store_of(env):
+    """Return the Store of the user.
 
-    They are our own, one of the user's session, and one in the temporary directory.
+    It is in our own folder, else in one of the user's session, or in the temporary directory.
     """
     user = 'user' if WINDOWS else os.getuid()
     temporary = env.get('TMPDIR') or env.get('TEMP') or '/tmp'
@@ -2496,7 +2496,7 @@ def store_folders(env):
                          (temporary, 'claude-usage-%s' % user)):
         if os.path.isdir(parent):
             folders.append(os.path.join(parent, name))
-    return folders
+    return Store(*folders)
 
 
 def store_folder(env):
@@ -3896,7 +3896,7 @@ def show_statusline(options):
     identity, tails = logins.identity(), {}
     try:
         usage, replies = take_status(
-            Store(*store_folders(env)), account_key(identity, env), told,
+            store_of(env), account_key(identity, env), told,
             cached_usage(logins.document, now), now)
         limits.update(
             (limit.id, limit) for limit in usage.limits if is_running(limit, now)
@@ -5224,7 +5224,7 @@ def show_history(options):
     now, env = time.time(), os.environ
     account = account_key(Logins(env).identity(), env)
     found, failure = tried(
-        Store(*store_folders(env)).samples, account, {}, now
+        store_of(env).samples, account, {}, now
     )
     if failure:
         warn(STORE_TROUBLE[failure.code].format(failure.detail))
@@ -9730,7 +9730,7 @@ def show(options):
         name = 'check'
     inbox, store, turn = (
         queue.Queue(),
-        Store(*store_folders(env)),
+        store_of(env),
         Turn(),
     )
     # What prints once is called often, by programs that do not see what goes wrong.

@@ -23,7 +23,7 @@ from captures import CREDENTIALS, LOGGED_OUT, TOKEN
 from claude_usage import (HOUR, MINUTE, STATUS_SECONDS, STORE_NAME, Attempt, Failure, Known,
                           Logins, Moment, Setup, Snapshot, Store, account_key, cells,
                           config_folder, doctor_findings, fingerprint, main, parse_arguments,
-                          parse_identity, store_folders, utc_day)
+                          parse_identity, store_of, utc_day)
 from conftest import PROFILE, PROGRAM, USAGE, asked, log_in
 from pacemaker import Pace
 from samples import HOSTILE
@@ -542,7 +542,7 @@ def find(home, monkeypatch):
             monkeypatch.setenv(name, value)
         place = config_folder(os.environ)
         setup = Setup(parse_arguments(['--doctor']), os.environ, queue.Queue(), time.time,
-                      Store(*store_folders(os.environ)), Logins(os.environ), place)
+                      store_of(os.environ), Logins(os.environ), place)
         known = Snapshot({(place, 'usage'): Known(failure=Failure('no_credentials'))})
         found = list(doctor_findings(setup, known, Moment(time.time())))
         assert 'SECRET' not in repr(found) and PASSWORD not in repr(found)

@@ -241,20 +241,23 @@ def linked_folder(folder):
     folder.symlink_to(folder.parent / 'there')
 
 
-def given_away(folder):
-    """As `sudo` leaves it that makes it."""
-    if os.getuid():
+def give_away(path):
+    """Make it another user's, as `sudo` leaves what it makes."""
+    try:
+        os.chown(str(path), os.getuid() + 1, -1)
+    except PermissionError:
         pytest.skip('only root may give it away')
+
+
+def given_away(folder):
     folder.mkdir(mode=0o755)
-    os.chown(str(folder), 65534, 65534)
+    give_away(folder)
 
 
 def file_given_away(folder):
-    """As `sudo` leaves it that makes the file."""
     folder.mkdir(mode=0o700)
     (folder / 'store2.db').touch(0o600)
-    given_away(folder.parent / 'other')
-    os.chown(str(folder / 'store2.db'), 65534, 65534)
+    give_away(folder / 'store2.db')
 
 
 def home_read_only(folder):

@@ -17,7 +17,7 @@ import claude_usage
 from captures import REFRESH_TOKEN, TOKEN
 from claude_usage import (DAY, HOUR, LEDGER_SECONDS, LOCKED_SECONDS, SAMPLES_SECONDS, STORE_FOLDER,
                           Attempt, Limit, SourceError, Store, add_samples, forget_old,
-                          store_folder, store_folders)
+                          store_folder, store_of)
 from conftest import PROGRAM, TESTS
 from harness import (BAD, GOOD, PROFILE, STORE, USAGE, QuickStore, World, limited,
                      moving)
@@ -139,14 +139,15 @@ def test_where_it_is(tmp_path):
     """Behind a last slash, links would be followed. What does not exist holds no store."""
     nowhere = {'TMPDIR': '/nonexistent', 'XDG_RUNTIME_DIR': '/nonexistent'}
     for env in (nowhere, dict(nowhere, CLAUDE_USAGE_DIR='')):
-        assert store_folders(env) == [os.path.expanduser(STORE_FOLDER)]
+        assert store_of(env).folders == (os.path.expanduser(STORE_FOLDER),)
     for end in ('', '/', '//'):
         assert store_folder({'CLAUDE_USAGE_DIR': '/var/lib/usage' + end}) == '/var/lib/usage'
     user = os.getuid()
-    assert store_folders({'CLAUDE_USAGE_DIR': '/a', 'XDG_RUNTIME_DIR': str(tmp_path)}) == [
-        '/a', str(tmp_path / 'claude-usage'), '/tmp/claude-usage-%d' % user]
-    assert store_folders({'CLAUDE_USAGE_DIR': '/a', 'TMPDIR': str(tmp_path) + '/'}) == [
-        '/a', str(tmp_path / 'claude-usage-') + str(user)]
+    own = {'CLAUDE_USAGE_DIR': '/a'}
+    assert store_of(dict(own, XDG_RUNTIME_DIR=str(tmp_path))).folders == (
+        '/a', str(tmp_path / 'claude-usage'), '/tmp/claude-usage-%d' % user)
+    assert store_of(dict(own, TMPDIR=str(tmp_path) + '/')).folders == (
+        '/a', str(tmp_path / 'claude-usage-') + str(user))
 
 
 def linked(folder):

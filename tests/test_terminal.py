@@ -82,7 +82,7 @@ def test_environment_is_minimal(tmp_path):
     with Terminal(['env'], env={'ANSWER': '42'}, cwd=tmp_path) as terminal:
         assert terminal.exit_code() == 0
         names = {line.split('=')[0] for line in terminal.lines() if '=' in line}
-        assert names == {'PATH', 'HOME', 'LC_ALL', 'TERM', 'ANSWER'}
+        assert names == {'PATH', 'HOME', 'LC_ALL', 'TERM', 'TMPDIR', 'ANSWER'}
     with Terminal(['sh', '-c', 'echo "$HOME $LC_ALL"; pwd'], env={'HOME': '/h', 'LC_ALL': 'C'},
                   cwd=tmp_path, size=(500, 24)) as terminal:
         assert terminal.exit_code() == 0
