@@ -1456,14 +1456,19 @@ def login_in_keychain(env):
 def parse_keychain(secret):
     """Return the document in a Keychain item, which is JSON or its hexadecimal form.
 
-    SourceError malformed for anything else.
+    SourceError malformed for anything else, and where it holds other things than a login: one
+    that is too long for its item lies in an overflow item, whose form is not known.
     """
     try:
         if re.match(b'([0-9a-fA-F]{2})+$', secret):
             secret = bytes.fromhex(secret.decode())
-        return json.loads(secret.decode())
+        document = json.loads(secret.decode())
     except (ValueError, RecursionError):
         raise SourceError('malformed', 'credentials: the Keychain item is not JSON')
+    if isinstance(document, dict) and document and 'claudeAiOauth' not in document:
+        raise SourceError('malformed', 'credentials: the Keychain item holds no login, and one in '
+                                       'an overflow item is not read')
+    return document
 
 
 # Where a login may be, in the order that Claude Code looks.

@@ -161,12 +161,14 @@ def keychain(folder, monkeypatch):
 
 HEXADECIMAL = json.dumps(CREDENTIALS).encode().hex()
 NO_ITEM = 'malformed', FAILED + 'the Keychain item is not JSON.'
+ELSEWHERE = 'malformed', FAILED + ('the Keychain item holds no login, and one in an overflow item '
+                                   'is not read.')
 
 
 @pytest.mark.parametrize('output, code, told', [
     (CREDENTIALS, 0, TOKEN), (json.dumps(CREDENTIALS) + '\n', 0, TOKEN), (HEXADECIMAL, 0, TOKEN),
     (HEXADECIMAL.upper() + '\n', 0, TOKEN), ('\n', 0, 'file'), ('SECRET', 0, NO_ITEM),
-    ('7b7', 0, NO_ITEM), ('ffff', 0, NO_ITEM),
+    ('7b7', 0, NO_ITEM), ('ffff', 0, NO_ITEM), ({'mcpOAuth': {}}, 0, ELSEWHERE),
     ('[]', 0, ('malformed', FAILED + 'no JSON object.')),
     ('', 36, ('locked', 'Locked: the Keychain, open it with `security unlock-keychain`.')),
     ('', 51, ('locked', 'Locked: the Keychain, `security` ends with 51.')),
