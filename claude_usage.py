@@ -1057,22 +1057,14 @@ def bar(used, width, role, elapsed=None):
     rest = '░' * (width - len(filled))
     if elapsed is None or not width:
         return Span(filled, role), Span(rest, 'dim')
-    place = min(int(elapsed * width), width - 1)
-    mark = Span('│', 'strong')
-    if place < len(filled):
-        return (
-            Span(filled[:place], role),
-            mark,
-            Span(filled[place + 1:], role),
-            Span(rest, 'dim'),
-        )
-    place -= len(filled)
+    before = min(int(elapsed * width), width - 1)
+    after = before + 1
     return (
-        Span(filled, role),
-        Span(rest[:place], 'dim'),
-        mark,
-        Span(rest[place + 1:], 'dim'),
-    )
+        Span(filled[:before], role),
+        Span(rest[:max(0, before - len(filled))], 'dim'),
+        Span('│', 'strong'),
+        Span(filled[after:], role),
+        Span(rest[max(0, after - len(filled)):], 'dim'))
 
 
 def bar_line(names, used, columns, tail='', role='', elapsed=None):
@@ -1087,12 +1079,8 @@ def bar_line(names, used, columns, tail='', role='', elapsed=None):
     percent = '%d%%' % percent_shown(used)
     if columns.label:
         percent = percent.rjust(PERCENT_CELLS)
-    line = fit(
-        (Span(name),), max(0, columns.label - columns.gap)
-    )
-    line += (Span(' ' * columns.gap),) + bar(
-        used, columns.bar, role, elapsed
-    )
+    line = fit((Span(name),), columns.label - columns.gap) + (Span(' ' * columns.gap),)
+    line += bar(used, columns.bar, role, elapsed)
     line += (Span(percent, role),)
     if columns.tail:
         line += (Span(tail.rjust(columns.tail)),)
@@ -1119,10 +1107,9 @@ def box(title, rows, width, most, scroll=0, role='title'):
     if room < most:
         left, right = Span('│ ', 'border'), Span(' │', 'border')
         lines = [(left,) + line + (right,) for line in lines]
-        lines.insert(
-            0, edge('┌', Span(title, role), start, '↑', '┐', width)
-        )
-        lines.append(edge('└', Span(''), below, '↓', '┘', width))
+        top = edge('┌', Span(title, role), start, '↑', '┐', width)
+        bottom = edge('└', Span(''), below, '↓', '┘', width)
+        lines = [top] + lines + [bottom]
     elif inner < width and lines:
         marks = [''] * len(lines)
         if start:
@@ -1138,22 +1125,15 @@ def edge(left, title, hidden, arrow, right, width):
     """Return a border line of `width` cells with a title, and how many rows are hidden behind
     it.
     """
-    told, told_cells = '', 0
+    start = (Span(left, 'border'),)
+    end = (Span(right, 'border'),)
     if hidden:
-        told = '%s %d more' % (arrow, hidden)
-        told_cells = cells(told) + 3
-    middle = shorten(title.text, max(0, width - 4 - told_cells))
-    line = (Span(left, 'border'),)
-    if middle:
-        line += (Span(' %s ' % middle, title.role),)
-    line += (
-        Span(
-            '─' * (width - 1 - width_of(line) - told_cells), 'border'
-        ),
-    )
-    if told:
-        line += (Span(' %s ' % told, 'dim'), Span('─', 'border'))
-    return line + (Span(right, 'border'),)
+        end = Span(' %s %d more ' % (arrow, hidden), 'dim'), Span('─' + right, 'border')
+    name = shorten(title.text, max(0, width - 3 - width_of(end)))
+    if name:
+        start += (Span(' %s ' % name, title.role),)
+    rest = '─' * (width - width_of(start + end))
+    return start + (Span(rest, 'border'),) + end
 
 
 def afford(rows, room, scroll):
@@ -7786,15 +7766,14 @@ def events(before, after, now, watched):
                     yield limit_event('reset', place, limit, ended, 'begins anew', now)
             if limit.resets_at and limit.resets_at <= now:
                 continue
-            if 'runout' in words:
-                if any(part.runs_out(after, place, limit) for part in LIMIT_PARTS):
-                    early = 'will run out before its reset'
-                    yield limit_event('runout', place, limit, ends, early, now)
+            runs_out = any(part.runs_out(after, place, limit) for part in LIMIT_PARTS)
+            if 'runout' in words and runs_out:
+                early = 'will run out before its reset'
+                yield limit_event('runout', place, limit, ends, early, now)
             reached = max((percent for percent in percents if percent <= limit.used), default=0)
             if reached:
                 used = '%d%% used' % percent_shown(limit.used)
-                event = limit_event('percent', place, limit, ends, used, now)
-                yield event._replace(percent=reached)
+                yield limit_event('percent', place, limit, ends, used, now, reached)
 
         known = MODES[mode].known(after, place)
         is_silent = now - max(known.at or 0, since) >= FAILURE_SECONDS
@@ -7805,12 +7784,12 @@ def events(before, after, now, watched):
             yield Event('failure', place, NO_LIMIT, window, words)
 
 
-def limit_event(kind, place, limit, window, words, now):
-    """Return an Event of a Limit, its message being so many words, and when the limit resets."""
+def limit_event(kind, place, limit, window, words, now, percent=0):
+    """Return an Event of a Limit, whose message is `words` and when the limit resets."""
     told = '%s: %s.' % (limit.label, words)
     if limit.resets_at:
         told += ' ' + reset_words(limit, Moment(now))[0]
-    return Event(kind, place, limit, window, told)
+    return Event(kind, place, limit, window, told, percent)
 
 
 def alert_limits(snapshot, place, mode):
@@ -8134,8 +8113,8 @@ def accounts_of(snapshot, ui):
     """
     found = {}
     for place in ui.places or (ui.place,):
-        identity = snapshot[place, 'identity'].value
-        found.setdefault(identity.uuid if identity and identity.uuid else place, place)
+        identity = snapshot[place, 'identity'].value or Account()
+        found.setdefault(identity.uuid or place, place)
     return list(found.values())
 
 
@@ -8209,18 +8188,15 @@ def help_panel(scene, width, height):
     asked = ASKED
     if ui.interval is not None:
         asked = ASKED_EVERY % ui.interval
-    words = ['All your monitors ask as one: %s.' % asked]
-    words[:0] = HELP[:1]
-    words += HELP[1:]
-    known = main_known(scene)
-    if known.next_at:
-        words.insert(0, 'Next request: %s.' % time_of_day(known.next_at))
+    sentences = list(HELP)
+    sentences.insert(1, 'All your monitors ask as one: %s.' % asked)
+    next_at = main_known(scene).next_at
+    if next_at:
+        sentences.insert(0, 'Next request: %s.' % time_of_day(next_at))
     for make in HELPS:
-        words += make(scene)
-    for sentence in words:
-        rows += [
-            Row(LIST, line) for line in wrap(sentence, max(1, inner))
-        ]
+        sentences += make(scene)
+    for sentence in sentences:
+        rows += [Row(LIST, line) for line in wrap(sentence, max(1, inner))]
     return box('Help', rows, width, height, ui.scroll)
 
 
@@ -8364,22 +8340,17 @@ def grid(choices, chosen, scene, width, height):
         first = choices.index(chosen)
         choices = (choices + choices)[first:first + room]
     half, lines, shown = width // columns, [], None
-    rows = -(-len(choices) // columns)
-    for index in range(rows):
-        most = (height - len(lines)) // (rows - index)
-        frames = []
-        for choice in choices[index * columns:index * columns + columns]:
-            cells_wide = half if not frames else width - half
-            frame = make_panel(choice, scene, cells_wide, most, choice == chosen)
-            frames.append(frame)
+    while choices:
+        most = (height - len(lines)) // -(-len(choices) // columns)
+        sides = []
+        for choice, side in zip(choices[:columns], (half, width - half)):
+            frame = make_panel(choice, scene, side, most, choice == chosen)
+            sides.append(frame.lines)
             if choice == chosen:
                 shown = frame
-        most = max(len(frame.lines) for frame in frames)
-        if columns == 1:
-            lines += frames[0].lines
-        else:
-            right = frames[1].lines if len(frames) > 1 else []
-            lines += beside(frames[0].lines, right, half, width, most)
+        choices = choices[columns:]
+        right = sides[1] if len(sides) > 1 else []
+        lines += beside(sides[0], right, half, width, max(map(len, sides)))
     return shown._replace(lines=lines)
 
 
@@ -8571,7 +8542,7 @@ def check_limits(usage, percent, moment):
     return (0 if is_known else 1), []
 
 
-def find_versions():
+def find_versions(setup, snapshot, moment):
     """Yield the Findings about the versions of what is used."""
     import platform
     yield Finding(True, 'claude-usage ' + __version__, 'Python %s, %s.' % (
@@ -8579,21 +8550,18 @@ def find_versions():
     for name, load, attribute in (('urllib3', load_urllib3, '__version__'),
                                   ('SQLite', load_sqlite3, 'sqlite_version')):
         module, failure = tried(load)
-        if failure:
-            yield Finding(False, name, failure.detail + '.')
-        else:
-            yield Finding(True, name, getattr(module, attribute) + '.')
+        words = failure.detail if failure else getattr(module, attribute)
+        yield Finding(not failure, name, words + '.')
 
 
-def find_network(url, env):
-    """Yield the Findings about the proxy and the certificates for an address.
+def find_network(setup, snapshot, moment):
+    """Yield the Findings about the proxy and the certificates for the service's address.
 
     The proxy is named without its login.
     """
-    proxy = proxy_of(url)
-    host = 'none'
-    if proxy:
-        host = proxy.rpartition('@')[2].split('://')[-1]
+    env = setup.env
+    proxy = proxy_of(setup.options.api_url) or 'none'
+    host = proxy.rpartition('@')[2].split('://')[-1]
     yield Finding(True, 'Proxy', clean(host) + '.')
     given = [name for name in CERTIFICATE_FILES if env.get(name)]
     for name in given:
@@ -8604,23 +8572,24 @@ def find_network(url, env):
         yield Finding(True, 'Certificates', "the system's.")
 
 
-def find_store(store, trouble, now):
-    """Return the Finding about our own file; `trouble` is what has just gone wrong with it, or
-    None.
-    """
+def find_store(setup, snapshot, moment):
+    """Yield the Finding about our own file: what has just gone wrong with it, or what it holds."""
+    store = setup.store
+    trouble = snapshot['', 'store'].value
     if not trouble:
-        failure = tried(store.touch, now)[1]
-        count, no_count = tried(store.count, now)
+        _, failure = tried(store.touch, moment.now)
+        count, no_count = tried(store.count, moment.now)
         failure = failure or no_count
         if not failure:
             words = '%s, %d KiB, %d samples.' % (
                 short_path(store.path), os.path.getsize(store.path) // 1024, count)
             if store.folder == store.folders[0]:
-                return Finding(True, 'Store', words)
+                yield Finding(True, 'Store', words)
+                return
             trouble = '%s Not in the usual folder: %s.' % (words, store.passed_over.detail)
         else:
             trouble = STORE_TROUBLE[failure.code].format(failure.detail)
-    return Finding(False, 'Store', trouble + STORE_STEP)
+    yield Finding(False, 'Store', trouble + STORE_STEP)
 
 
 def doctor_findings(setup, snapshot, moment):
@@ -8628,11 +8597,8 @@ def doctor_findings(setup, snapshot, moment):
 
     They are about versions, the network, what each feature looks at, the store and the terminal.
     """
-    yield from find_versions()
-    yield from find_network(setup.options.api_url, setup.env)
-    for find in FINDINGS:
+    for find in [find_versions, find_network] + FINDINGS + [find_store]:
         yield from find(setup, snapshot, moment)
-    yield find_store(setup.store, snapshot['', 'store'].value, moment.now)
     yield find_terminal()
 
 
