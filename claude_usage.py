@@ -4250,31 +4250,29 @@ def find_usage(setup, snapshot, moment):
         yield Finding(True, 'Code mode', 'the service answered in %.2f s.' % took)
 
 
-def demo_usage(now):
-    """Return a usage reply for an invented account, whose percents rise and begin anew."""
-    def window(seconds, pace):
-        return {'utilization': now / pace % 101, 'resets_at': now + seconds - now % seconds}
-    fable = {'kind': 'weekly_scoped', 'group': 'weekly', 'percent': int(now / 11 % 101),
-             'resets_at': now + 7 * DAY - now % (7 * DAY),
-             'scope': {'model': {'display_name': 'Fable'}}}
-    return {'five_hour': window(5 * HOUR, 3), 'seven_day': window(7 * DAY, 40), 'limits': [fable],
-            'extra_usage': {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR',
-                            'used_credits': int(now / 7 % 2000)}}
-
-
 def demo_code(now):
-    """Yield the Readings of the invented account."""
-    profile = {'account': {'display_name': 'Ada Example', 'email': 'ada@example.com'},
-               'organization': {'name': 'Example Engines',
-                                'organization_type': 'claude_enterprise',
-                                'rate_limit_tier': 'default_claude_max_5x'}}
-    usage = parse_usage(demo_usage(now), now)
-    yield Reading(
-        '', 'profile', Known(parse_profile(profile), now, None, PLANNED, now + DAY)
-    )
-    yield Reading(
-        '', 'usage', Known(usage, now, None, PLANNED, now + 1, now)
-    )
+    """Yield the Readings of the invented accounts: who they are, and a usage reply each."""
+    names = {'display_name': 'Ada Example', 'email': 'ada@example.com'}
+    profiles = [
+        {'account': names,
+         'organization': {'organization_type': 'claude_max',
+                          'rate_limit_tier': 'default_claude_max_5x'}},
+        {'account': dict(names, email='ada@engines.example'),
+         'organization': {'name': 'Example Engines', 'organization_type': 'claude_enterprise',
+                          'rate_limit_tier': 'default_claude_max_20x'}}]
+    extra = {'is_enabled': True, 'monthly_limit': 2000, 'currency': 'EUR', 'used_credits': 859}
+    for profile, (place, windows) in zip(profiles, demo_windows(now).items()):
+        reply = {name: {'utilization': used, 'resets_at': resets_at}
+                 for name, (_, used, resets_at) in windows.items()}
+        model = reply.pop('weekly_scoped_fable', None)
+        if model:
+            reply['extra_usage'] = extra
+            reply['limits'] = [{
+                'kind': 'weekly_scoped', 'group': 'weekly', 'percent': model['utilization'],
+                'resets_at': model['resets_at'], 'scope': {'model': {'display_name': 'Fable'}}}]
+        usage = parse_usage(reply, now)
+        yield Reading(place, 'profile', Known(parse_profile(profile), now, None, PLANNED))
+        yield Reading(place, 'usage', Known(usage, now, None, PLANNED, now + 1, now))
 
 
 CODE_TITLE = 'Claude Code Usage'
@@ -5241,43 +5239,46 @@ def show_history(options):
 
 
 def demo_course(start, until, resets_at, used, power):
-    """Return samples of a window, in which use rises to so many percent until a time."""
+    """Return samples of a window, in which use rises by fits and starts to so many percent."""
     samples = []
     for index in range(1, 31):
-        moved = min(100.0, used * (index / 30) ** power)
-        samples.append((start + index / 30 * (until - start), moved, resets_at))
+        part = index / 30
+        moved = part ** power * (1 + math.sin(8 * math.pi * part) / 16)
+        at = start + part * (until - start)
+        samples.append((at, round(min(100.0, used * moved), 1), resets_at))
     return samples
 
 
-def demo_history(window, used, now, count):
-    """Return the History of an invented limit, of which so many percent are used now.
+@functools.lru_cache(maxsize=16)
+def demo_past(window, now):
+    """Return Summaries of invented windows until now, which moved in different ways.
 
-    A `count` of past windows moved in different ways, and some were full.
+    Three begin each day where they are short; some were full.
     """
-    resets_at = now + window - now % window
-    start = resets_at - window
-    running = demo_course(start, now, resets_at, used, 1.3)
     samples = []
-    gap = max(window, HISTORY_DAYS * DAY / count)
-    for index in range(count):
-        end = start - index * gap
-        most = 20 + (index * 37 + window // HOUR) % 100
+    for index in range(3 * HISTORY_DAYS):
+        end = now - index * max(window, 8 * HOUR)
+        most = 40 + index * 29 % 75
         samples += demo_course(end - window, end, end, most, 0.6 + index % 5 / 4)
-    past = summaries(samples, window, now)
-    return History(window, tuple(running), past,
-                   outlook_from(running, past, resets_at, window, now))
+    return summaries(samples, window, now)
+
+
+def demo_history(window, used, resets_at, now):
+    """Return the History of an invented limit, of which so many percent are used now."""
+    start = resets_at - window
+    running = tuple(demo_course(start, now, resets_at, used, 1.3))
+    past = demo_past(window, start)
+    return History(window, running, past, outlook_from(running, past, resets_at, window, now))
 
 
 def demo_outlook(now):
-    """Yield the Reading of an invented past of the invented limits."""
-    week = demo_history(7 * DAY, now / 40 % 101, now, 20)
-    left = full_windows_left(
-        100 - week.samples[-1][1], week.resets_at - now, [(100, 9)] * LEAST_FULL_WINDOWS)
-    histories = {
-        'five_hour': demo_history(5 * HOUR, now / 3 % 101, now, 110),
-        'seven_day': week._replace(full_left=left),
-        'weekly_scoped_fable': demo_history(7 * DAY, now / 11 % 101, now, 15)}
-    yield Reading('', 'outlook', Known(histories, now, phase=PLANNED))
+    """Yield the Readings of an invented past of the invented limits."""
+    for place, windows in demo_windows(now).items():
+        histories = {name: demo_history(*window, now) for name, window in windows.items()}
+        seconds, used, resets_at = windows['seven_day']
+        left = full_windows_left(100 - used, resets_at - now, [(100, 9)] * LEAST_FULL_WINDOWS)
+        histories['seven_day'] = histories['seven_day']._replace(full_left=left)
+        yield Reading(place, 'outlook', Known(histories, now, phase=PLANNED))
 
 
 POLLERS.append(OutlookPoller)
@@ -7622,16 +7623,16 @@ def find_pace_maker(setup, snapshot, moment):
 
 def demo_pace_maker(now):
     """The Reading of an invented Pace Maker, which throttles above its target."""
+    windows = demo_windows(now)[DEMO_PLACES[0]].values()
     agent = {'workspace': '/home/ada/engine', 'is_root': True, 'name': 'agent',
              'gone_at': now + HOUR, 'quiet_at': now + HOUR,
              'actions': [{'tool': 'Edit', 'target': 'mill.py'}]}
     pace = PaceMaker(
         config=dict(PACE_DEFAULTS, hook_model='sonnet+opus->haiku', langfuse_enabled=True),
         shown=list(PACE_SETTINGS),
-        usage=PARSERS['usage']({
-            'five_hour': {'utilization': now / 3 % 101,
-                          'resets_at': now + 5 * HOUR - now % (5 * HOUR)},
-            'seven_day': {'utilization': now / 40 % 101}}, now, 'Pace Maker'),
+        usage=Usage(tuple(
+            Limit(window.id, window.label, window.short, used, resets_at, window.seconds)
+            for window, (_, used, resets_at) in zip(PACE_WINDOWS, windows))),
         version='2.34.2',
         blockages=[{'category': 'pacing_quota', 'count': 2}],
         langfuse=[{'sessions': 3, 'traces': 41, 'spans': 388}],
@@ -7701,6 +7702,7 @@ SETTLE_SECONDS = 20             # what is found so soon after a break, or the st
 ALERT_LOOK = 5                  # seconds between two looks at numbers that stay the same
 NOTE_TRIES = 10                 # times that a locked store is tried, for STORE_TIMEOUT each
 COMMAND_SECONDS = 10            # the command, and what it has started, is killed then
+DEMO_ALERTS = 'runout', 'reset'
 NO_LIMIT = Limit('', '', '', None)
 # Variables that the command does not get.
 PRIVATE_NAME = re.compile('^ANTHROPIC_|TOKEN|KEY|SECRET|PASSWORD', re.IGNORECASE)
@@ -7814,6 +7816,9 @@ class AlertPoller(Poller):
     def __init__(self, setup):
         super().__init__(setup)
         self.options = setup.options
+        self.words = tuple(setup.options.alert or ())
+        if setup.options.demo:
+            self.words = self.words or DEMO_ALERTS
         self.before = Snapshot()            # at the last look ...
         self.shown = Snapshot(), '', ()     # ... and now, with the mode and the places
         self.looked_at = self.since = 0.0   # the time of the last look, of the last break
@@ -7827,7 +7832,7 @@ class AlertPoller(Poller):
     def see(self, snapshot, mode, places):
         if mode != 'code':
             places = places[:1]
-        if self.options.alert or self.options.title:
+        if self.words or self.options.title:
             self.shown = snapshot, mode, places
             self.asked.set()
 
@@ -7839,7 +7844,7 @@ class AlertPoller(Poller):
         if not 0 <= now - self.looked_at < BREAK_SECONDS:
             self.since, self.lines = now, []
             self.tell('alerts', Known([]))
-        watched = Watched(tuple(self.options.alert or ()), mode, places, self.since)
+        watched = Watched(self.words, mode, places, self.since)
         for event in events(self.before, snapshot, now, watched):
             place = event.place
             account = account_key(snapshot[place, 'identity'].value, env_of(place, self.env))
@@ -7854,7 +7859,8 @@ class AlertPoller(Poller):
             if is_first or now - self.since >= SETTLE_SECONDS:
                 self.show(event.message, is_alert=True)
             if is_first:
-                self.tell('bell', Known(now))
+                if self.options.alert:      # the demo alone is silent
+                    self.tell('bell', Known(now))
                 reason = self.options.on_alert and self.run_command(name, event)
                 if reason:
                     self.show('The alert command failed: %s.' % reason)
@@ -9178,7 +9184,31 @@ def is_main(poller, mode):
 # Invented replies and rows, which go the way of real ones: all is seen without an account, and
 # nothing is modelled twice.
 
-DEMO_PLACES: Tuple[str, ...] = ()       # one account is shown
+DEMO_PLACES = '~/.claude', '~/.claude-work'
+DEMO_SECONDS = 120              # the length of the story
+
+
+def demo_windows(now):
+    """Return {place: {id of a limit: (its seconds, percent used, when it resets)}}.
+
+    In the story the first account comes to run out before its reset; the second one is full, and
+    resets in the middle.
+    """
+    begin = now - now % DEMO_SECONDS
+    passed = (now - begin) / DEMO_SECONDS
+    week = begin - begin % DAY + 2.5 * DAY
+    first = 5 * HOUR, 76 + 12 * passed, begin + 110 * MINUTE
+    second = 5 * HOUR, 100, begin + MINUTE
+    if passed >= 0.5:
+        second = 5 * HOUR, 20 * passed - 10, begin + MINUTE + 5 * HOUR
+    return {
+        DEMO_PLACES[0]: {
+            'five_hour': first,
+            'seven_day': (7 * DAY, 54 + passed, week),
+            'weekly_scoped_fable': (7 * DAY, 24, week)},
+        DEMO_PLACES[1]: {
+            'five_hour': second,
+            'seven_day': (7 * DAY, 40 + passed, week)}}
 
 
 class DemoPoller(Poller):
@@ -9187,14 +9217,12 @@ class DemoPoller(Poller):
 
     def once(self):
         now = self.clock()
-        login = Login('', None, Account())
-        self.tell(
-            'credentials', Known(Credentials(login, '', 'code'), 0.0, phase=PLANNED), ''
-        )
+        login = Known(Credentials(Login('', None, Account()), '', 'code'), 0.0, phase=PLANNED)
+        self.tell('credentials', login, DEMO_PLACES[0])
         for demo in DEMOS:
             for place, source, known in demo(now):
                 self.tell(source, known, place)
-        self.tell('demo', Known(at=now, phase=PLANNED), '')      # all is told
+        self.tell('demo', Known(at=now, phase=PLANNED))     # all is told
         return 1
 
 
@@ -9259,7 +9287,7 @@ CORE_OPTIONS = {
                 'help': 'end with 3 if a limit is used to that or more, with 0 if none is'},
     '--metrics': output('metrics', 'print the numbers for Prometheus and end'),
     '--doctor': output('doctor', 'tell what was found, what was not, and what to do'),
-    '--demo': {'action': 'store_true', 'help': 'show an invented account, without network'},
+    '--demo': {'action': 'store_true', 'help': 'show two invented accounts, without network'},
     '--interval': {'type': functools.partial(number_option, INTERVAL_LEAST, DAY, ' seconds'),
                    'metavar': 'SECONDS',
                    'help': 'between two requests, always, 10 or more (default: 30 to 300 as usage '
@@ -9681,6 +9709,8 @@ def config_folders(options):
 def show(options):
     """Make what an output needs, and run it; return the exit code."""
     env, places = os.environ, config_folders(options)
+    if options.demo:
+        places = DEMO_PLACES[:len(places) or None]
     mode = '' if options.mode == 'auto' else options.mode
     is_plain = options.ascii or not unicode_terminal()
     envs = {place: env_of(place, env) for place in places} or {
@@ -9691,9 +9721,7 @@ def show(options):
     if len(places) > 1:
         ui = ui._replace(places=tuple(places), mode=mode or 'code')
     if options.demo:
-        ui = ui._replace(
-            origin='demo', place='', places=DEMO_PLACES, mode=mode or 'code'
-        )
+        ui = ui._replace(origin='demo')
     elif options.api_url.rstrip('/') != API_URL:
         ui = ui._replace(origin=parse_url(options.api_url).place)
     name = options.output or ('live' if can_paint() else 'once')

@@ -173,6 +173,8 @@ def test_each_rings_where_the_store_cannot_be_written(monitor_of, tmp_path, monk
     for folder, options in (('file', {}), ('file', {}), ('demo', {'demo': True})):
         monitor = Monitor(tmp_path / folder, '80', **options)
         assert monitor.look(used(81)) == ([USED_81], 1)
+    demo = Monitor(tmp_path / 'demo', demo=True)            # shown by itself, but silent
+    assert demo.look(landing(100.0)) == (['5-Hour: will run out before its reset'], 0)
     assert not (tmp_path / 'demo').exists()
 
 

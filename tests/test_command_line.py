@@ -271,8 +271,9 @@ def test_demo_needs_nothing(run, tmp_path, bare):
     env = bare('import os; os._exit(99)', 'urllib3', 'pip', 'ssl', 'socket', 'requests')
     once = run(['--demo', '--once'], env, home=tmp_path / 'nobody')
     assert (once.code, once.err) == (0, '')
-    assert '┌ Claude Code Usage · demo ─' in once.out and 'Ada Example' in once.out
-    done = run(['--demo', '--json'], env, home=tmp_path / 'nobody')
+    assert '┌ ada@example.com · demo ─' in once.out and 'Ada Example' in once.out
+    assert '┌ ada@engines.example · demo ─' in once.out
+    done = run(['--demo', '--json', '--config-dir', 'x'], env, home=tmp_path / 'nobody')
     assert (done.code, done.err) == (0, '')
     document = json.loads(done.out)
     assert set(document) == KEYS_OF_JSON

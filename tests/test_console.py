@@ -906,7 +906,8 @@ def test_the_doctor_asks_for_the_name(acme, start):
 def test_demo(run):
     done = run(['--demo', '--mode', 'console', '--once'])
     assert done.code == 0 and 'Console Usage' in done.out and 'Your Claude Code' in done.out
-    assert json.loads(run(['--demo', '--mode', 'console', '--json']).out)['console']['complete']
+    assert json.loads(run(['--demo', '--mode', 'console', '--json', '--config-dir', 'x']).out)[
+        'console']['complete']
 
 
 # --- The tests' own Admin API ---

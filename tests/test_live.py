@@ -411,7 +411,7 @@ def test_an_unchanged_screen_sends_nothing(monitor):
 def test_demo(monitor, service):
     service.answer(USAGE, HANG)
     with monitor('--demo', env={'HOME': '/nonexistent'}) as terminal:
-        terminal.shows('┌ Claude Code Usage · demo ─', 'Ada Example', '7-Day Fable:')
+        terminal.shows('┌ ada@example.com · demo ─', 'Ada Example', '7-Day Fable:')
         before = terminal.text()
         terminal.wait_for(lambda terminal: terminal.text() != before)
         terminal.quit()

@@ -343,7 +343,8 @@ def test_golden_screens(golden, name, index):
 @pytest.mark.slow
 def test_the_demo_shows_all_of_it(run):
     for mode in ('code', 'console'):
-        result = run(['--demo', '--once', '--mode', mode], env={'COLUMNS': '120', 'LINES': '200'})
+        result = run(['--demo', '--once', '--mode', mode, '--config-dir', 'x'],
+                     env={'COLUMNS': '120', 'LINES': '200'})
         assert result.code == 0
         for words in NAMES[1:] + ['Pace Maker: ', 'Target:', 'Tempo', 'Blockages', 'Langfuse',
                                   'Secrets', 'Version', '▸', '↳', 'Activity: ']:

@@ -8,9 +8,10 @@ import pytest
 import captures
 import claude_usage
 from captures import CREDENTIALS, TOKEN
-from claude_usage import (ASKING, DAY, HELD, HOUR, JITTER, LOST, MINUTE, ONCE_MAX_AGE, PLANNED,
-                          UNSENT, Asker, CodePoller, DemoPoller, Feed, LoginPoller, Poller, Rhythm,
-                          account_of, file_stamp, modes_of, parse_usage)
+from claude_usage import (ASKING, DAY, DEMO_PLACES, HELD, HOUR, JITTER, LOST, MINUTE,
+                          ONCE_MAX_AGE, PLANNED, UNSENT, Asker, CodePoller, DemoPoller, Feed,
+                          LoginPoller, Poller, Rhythm, account_of, file_stamp, modes_of,
+                          parse_usage)
 from harness import (BAD, GOOD, PROFILE, REFUSED, USAGE, World, kill_in_request, limited, moving,
                      within_budget)
 from server import Reply, Server
@@ -704,5 +705,7 @@ def test_a_running_poller_hears_that_it_is_asked(world):
 
 def test_the_demo_asks_nobody(world):
     mine = world.monitor(DemoPoller)
-    assert mine.once() <= 5 and mine.known('usage', '').value.limits
-    assert account_of(mine.snapshot, '').badges == ('ENTERPRISE',) and not world.server.requests
+    assert mine.once() <= 5 and not world.server.requests
+    for place, badge in zip(DEMO_PLACES, ('MAX', 'ENTERPRISE')):
+        assert mine.known('usage', place).value.limits
+        assert account_of(mine.snapshot, place).badges == (badge,)
