@@ -148,12 +148,3 @@ def test_readme_names_every_option_key_and_exit_code():
         assert '`%s`' % key in README, key
     for code in re.findall(r'^  (\d+(?: \+ number)?)', EXIT_CODES, re.MULTILINE):
         assert '| %s |' % code in README, code
-
-
-@pytest.mark.parametrize('name', ['picture', 'console-picture', 'pace-picture'])
-def test_readme_shows_the_pictures(name):
-    """A golden screen, or of Pace Maker its rows."""
-    path = TESTS / 'golden' / (name + '.txt')
-    if not path.exists():
-        pytest.skip('no such picture yet')
-    assert path.read_text(encoding='utf-8').strip('\n') in README

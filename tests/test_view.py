@@ -174,10 +174,6 @@ def test_golden_screens(golden, name):
                              for size in SIZES))
 
 
-def test_the_picture_of_the_readme(golden):
-    golden('picture', shown(NORMAL, (47, 14)))
-
-
 # --- Where there is no room ---
 
 def test_rows_go_in_the_promised_order():
