@@ -6754,7 +6754,8 @@ def pace_stamps(names):
     What is new in a database is in its journal at first, which stands beside the file itself, also
     where the name is a link to it.
     """
-    paths = [os.path.realpath(pace_path(name)) for name in names]
+    paths = [pace_path(name) for name in names]
+    paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
     return [file_stamp(path + ending) for path in paths for ending in ('', '-wal')]
 
 

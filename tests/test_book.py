@@ -11,7 +11,7 @@ import pytest
 
 import claude_usage
 from claude_usage import CORE_OPTIONS, ERRORS, EXIT_CODES, KEYS, OPTIONS
-from conftest import PROGRAM, TESTS
+from conftest import PROGRAM
 
 ROOT = PROGRAM.parent
 SOURCE, README = (path.read_text(encoding='utf-8') for path in (PROGRAM, ROOT / 'README.md'))
