@@ -112,6 +112,14 @@ def load_sqlite3():
     return sqlite3
 
 
+def start_thread(thread):
+    """Start a thread. SourceError forbidden where the system allows this user no more of them."""
+    try:
+        thread.start()
+    except RuntimeError:
+        raise SourceError('forbidden', 'no thread can be started, see `ulimit -u`')
+
+
 TIME = re.compile(r'(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?'
                   r'\s*(?:Z|([+-])(\d\d):?(\d\d))?$', re.IGNORECASE)
 TIME_MOST = 253402300799        # epoch seconds of the end of 9999, beyond which `time` fails
@@ -1657,7 +1665,7 @@ class Api:
         thread = threading.Thread(target=try_exchange,
                                   args=(outcomes, self.url, path, headers), daemon=True)
         began = time.perf_counter()
-        thread.start()
+        start_thread(thread)
         try:
             reply, error = outcomes.get(timeout=GET_SECONDS)
         except queue.Empty:
@@ -5659,7 +5667,9 @@ class Admin:
                 target=self.read,
                 args=(part, now),
                 daemon=True)
-            thread.start()
+            _, failure = tried(start_thread, thread)
+            if failure:
+                self.results.put((part, None, failure))
         missing = len(parts)
         while missing:
             # A worker that a bug has ended is silent: this thread must not wait for ever.
@@ -9103,7 +9113,7 @@ def serve(pollers, mode, places):
         wanted = serves(poller, mode, places)
         was_wanted, poller.wanted = poller.wanted, wanted
         if wanted and not poller.is_alive():
-            poller.start()
+            start_thread(poller)
         elif wanted and not was_wanted:
             poller.asked.set()
 
@@ -9764,6 +9774,9 @@ def main(argv=None):
             if options.output == name or getattr(options, name, None):
                 return command(options)
         return show(options)
+    except SourceError as error:            # of `start_thread`; all others are shown
+        warn(message(error.failure, None, None))
+        return 1
     except OSError as error:
         emit('claude-usage: Cannot print: %s.\n' % error.strerror, sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from captures import LOGGED_OUT, QUIET, TOKEN
 from claude_usage import CORE_OPTIONS, EXIT_CODES, KEYS, OPTIONS, cells, parse_arguments
 from conftest import PROFILE, PROGRAM, USAGE, log_in
 from server import Reply
-from terminal import COMMAND
+from terminal import COMMAND, command
 
 
 @pytest.fixture
@@ -253,6 +253,60 @@ def test_as_a_file_alone(run, tmp_path):
     for arguments in (['--version'], ['--demo', '--once']):
         done = run(arguments, argv=[sys.executable, PROGRAM.name], cwd=str(tmp_path))
         assert (done.code, done.err) == (0, '') and done.out
+
+
+# --- A system that gives little ---
+
+@pytest.mark.parametrize('size', ['²', '\x1b[2J\udcff', '9' * 9999], ids=range(3))
+def test_any_size_in_the_environment(monitor, run, size):
+    env = {'COLUMNS': size, 'LINES': size}
+    for arguments in (['--demo', '--once'], ['--help'], ['--statusline']):
+        done = run(arguments, env, input='{"model": {"display_name": "Opus"}}')
+        assert (done.code, done.err) == (0, '') and done.out
+    with monitor('--demo', env=env) as terminal:
+        terminal.wait_for('5-Hour Usage')
+        terminal.quit()
+
+
+# The limit is none for root, who becomes nobody; what nobody may not read is imported before.
+NO_THREAD = [sys.executable, '-c', '''
+import claude_usage, encodings.utf_8_sig, hashlib, os, resource, sqlite3
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+if os.getuid() == 0:
+    os.setuid(65534)
+claude_usage.start()
+''']
+NO_THREAD_WORDS = 'claude-usage: Access refused: no thread can be started, see `ulimit -u`.'
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only there threads count as processes')
+def test_no_thread_to_be_had(run, monitor):
+    nobody = {'HOME': '/nonexistent'}
+    for arguments in (['--once'], ['--demo', '--json'], ['--doctor'], ['--check', '5'],
+                      ['--watch', '--alert', '5']):
+        done = run(arguments, nobody, argv=NO_THREAD)
+        assert (done.code, done.out, done.err) == (1, '', NO_THREAD_WORDS + '\n')
+    done = run(['--statusline'], nobody, '{"model": {"display_name": "Opus"}}', argv=NO_THREAD)
+    assert (done.code, done.err) == (0, '') and 'Opus' in done.out
+    with monitor('--demo', env=nobody, argv=NO_THREAD) as terminal:
+        assert terminal.exit_code() == 1
+        assert NO_THREAD_WORDS in terminal.text() and terminal.is_given_back()
+
+
+@pytest.mark.parametrize('spared', range(1, 4))
+def test_a_thread_that_is_missing_later(ask, spared):
+    """One of a poller ends the program too, one of a request is told as why that failed."""
+    first = '''
+import threading
+starts, start = [], threading.Thread.start
+def start_few(thread):
+    starts.append(thread)
+    if len(starts) > %d:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = start_few''' % spared
+    done = ask('--once', argv=command(first))
+    assert done.code == 1 and done.err == NO_THREAD_WORDS + '\n'
 
 
 # --- The demonstration, and a Python that has nothing ---

@@ -45,7 +45,9 @@ def test_signals_that_are_ignored_do_not_stop():
 
 @pytest.mark.parametrize('columns, lines, size', [
     ('', '', (80, 24)), ('100', '', (100, 24)), ('', '9', (80, 9)), ('0', '-5', (80, 24)),
-    ('wide', '²', (80, 24)), ('99999', '1', (1000, 1))])
+    ('wide', '²', (80, 24)), ('٣٣', '8_0', (80, 24)), (' 80', '9\n', (80, 24)),
+    ('\x1b[2J', '\udcff', (80, 24)), ('9' * 9999, '0' * 9999, (80, 24)),
+    ('99999', '1', (1000, 1))])
 def test_terminal_size(monkeypatch, columns, lines, size):
     monkeypatch.setattr('sys.__stdout__', None)
     monkeypatch.setenv('COLUMNS', columns)
