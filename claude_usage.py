@@ -8748,6 +8748,9 @@ def press(ui, key, snapshot, frame, now):
 # The only curses, in the main thread only. Signals set a mark that `key` returns like a key; the
 # terminal is given back as it was, whatever happens, and nothing can interrupt that.
 
+STUCK_SECONDS = 0.2             # a terminal that takes no output for so long is stuck
+
+
 class Screen:
     """The terminal: in curses' hands inside `with`, afterwards as it was before."""
 
@@ -8765,6 +8768,10 @@ class Screen:
         """Take the terminal and the signals, or neither if curses fails (curses.error)."""
         if termios:
             self.saved = termios.tcgetattr(0)
+            read, write = os.pipe()
+            os.set_blocking(write, False)
+            start_thread(threading.Thread(target=self.end_if_stuck, args=(read,), daemon=True))
+            signal.set_wakeup_fd(write)
         for number in stop_signals():       # before curses, which would set its own
             signal.signal(number, self.on_signal)
         try:
@@ -8779,6 +8786,7 @@ class Screen:
         for name in ('LINES', 'COLUMNS'):   # they would freeze the size
             os.environ.pop(name, None)
         os.environ.setdefault('ESCDELAY', '100')        # milliseconds; ncurses waits for 1000
+        takes_output(None)                  # curses would wait too, with all threads at rest
         self.window = open_window()
         tolerate(curses.noecho)
         tolerate(curses.cbreak)
@@ -8795,15 +8803,19 @@ class Screen:
     def restore(self):
         """Undo everything, whatever of it fails.
 
-        The settings that were saved come last, for endwin may know them wrongly.
+        A terminal that takes no output, even when it is freed, gets its settings back and no more.
+        They come last, for endwin may know them wrongly.
         """
-        if self.window:
+        if not takes_output(STUCK_SECONDS):
+            free_output()
+        is_open = takes_output(STUCK_SECONDS)
+        if self.window and is_open:
             tolerate(self.clear_last_row)
             tolerate(self.window.keypad, False)
             tolerate(curses.echo)
             tolerate(curses.nocbreak)
             tolerate(curses.endwin)
-        if self.title:                      # an empty one, where the former is not known
+        if self.title and is_open:          # an empty one, where the former is not known
             self.title = None
             tolerate(os.write, 1, b'\x1b]2;\a\x1b[23;2t')
         if self.saved:
@@ -8819,8 +8831,25 @@ class Screen:
         """Note a signal for `key`. A second one finds the loop stuck: end here."""
         self.signals.append(signal.Signals(number).name)
         if len(self.signals) > 1:
-            self.restore()
+            self.__exit__()
             os._exit(exit_code_of(self.signals[0]))
+
+    def end_if_stuck(self, pipe):
+        """End the program after a signal if the main thread cannot, for it sits in a write.
+
+        Python writes the numbers of the signals to the `pipe`. At the first Ctrl+C the terminal
+        may just be slow.
+        """
+        number = os.read(pipe, 1)[0]
+        if number == signal.SIGINT:
+            os.read(pipe, 1)
+        time.sleep(STUCK_SECONDS)
+        if not takes_output(STUCK_SECONDS):
+            free_output()
+        while takes_output(STUCK_SECONDS):      # so that the main thread ends the program
+            time.sleep(STUCK_SECONDS)
+        tolerate(termios.tcsetattr, 0, termios.TCSANOW, self.saved)
+        os._exit(exit_code_of(signal.Signals(number).name))
 
     def size(self):
         """(columns, lines) now."""
@@ -8917,6 +8946,25 @@ def tolerate(step, *args):
     except TERMINAL_ERRORS as error:
         return error
     return None
+
+
+def takes_output(seconds):
+    """Whether the terminal takes output, at once or in so many seconds; None waits for that.
+
+    It takes none after Ctrl+S, while a connection stalls, or while a write to it waits.
+    """
+    import select
+    return not termios or bool(select.select([], [1], [], seconds)[1])
+
+
+def free_output():
+    """Have the terminal take output again: drop what it has not taken yet, and undo Ctrl+S.
+
+    TCOON undoes TCOOFF alone, but together they undo Ctrl+S too.
+    """
+    tolerate(termios.tcflush, 1, termios.TCOFLUSH)
+    tolerate(termios.tcflow, 1, termios.TCOOFF)
+    tolerate(termios.tcflow, 1, termios.TCOON)
 
 
 def key_name(code):

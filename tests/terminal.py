@@ -19,6 +19,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 
 import pyte
 
@@ -91,6 +92,11 @@ class Stream(pyte.ByteStream):
     csi = dict(pyte.ByteStream.csi, b='repeat', Z='back_tab', S='scroll_up', T='scroll_down')
 
 
+def open_terminal(path, flags):
+    """Open a terminal that is not to be ours, to write without waiting: for `open`."""
+    return os.open(path, flags | os.O_NOCTTY | os.O_NONBLOCK)
+
+
 class Terminal:
     """Runs `argv` in `cwd`, in a terminal of size (columns, rows); leaving `with` ends it.
 
@@ -109,6 +115,7 @@ class Terminal:
         self._changed = threading.Condition()
         self._home = tempfile.TemporaryDirectory()
         master, slave = os.openpty()
+        self._slave = os.ttyname(slave)
         self._master = open(master, 'r+b', buffering=0)
         self.resize(*size)
         self.settings_before = self.settings()
@@ -120,6 +127,7 @@ class Terminal:
                 stdin=tty, stdout=tty, stderr=tty, pass_fds=[control.fileno()],
                 start_new_session=True)
         self._watched = [self._master, self._control]
+        self._stalled = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait_for(lambda _: self.pid)
@@ -233,6 +241,37 @@ class Terminal:
             fcntl.ioctl(self._master, termios.TIOCSWINSZ,
                         struct.pack('HHHH', rows, columns, 0, 0))
 
+    def stop(self):
+        """Type Ctrl+S, and wait until it is heard: the terminal takes no more output."""
+        self.send('\x13')
+        with open(self._slave, 'wb', buffering=0, opener=open_terminal) as slave:
+            while select.select([], [slave], [], 0)[1]:
+                pass
+
+    def stall(self):
+        """Read no more, and fill what the system keeps, as a connection does that stalls."""
+        with open(self._slave, 'wb', buffering=0, opener=open_terminal) as slave:
+            self._stalled = True
+            while slave.write(b'.' * 4096) or self._master in self._watched:
+                pass
+
+    def recover(self):
+        """Read what a terminal that was stalled has kept; not before the program's end."""
+        while select.select([self._master], [], [], 0)[0]:
+            self._feed()
+
+    def is_heard(self):
+        """Tell whether the program has read all that was typed."""
+        with open(self._slave, 'rb', buffering=0, opener=open_terminal) as slave:
+            count = fcntl.ioctl(slave, termios.FIONREAD, struct.pack('i', 0))
+        return struct.unpack('i', count) == (0,)
+
+    def poll_for(self, wanted, timeout=30):
+        """Wait for a function to be true that nothing which is written or happens tells of."""
+        deadline = time.monotonic() + timeout
+        while not wanted():
+            assert self.state != 'ended' and time.monotonic() < deadline, self._picture()
+
     def hang_up(self):
         """Take the terminal away from the program, as closing a window does."""
         self._leader.send_signal(signal.SIGUSR1)    # told back, it gets the reader to do it
@@ -254,7 +293,10 @@ class Terminal:
             ready = select.select(self._watched, [], [])[0]
             # Looks again, because what was written before the end must be seen before it.
             while self._master in select.select(self._watched, [], [], 0)[0]:
-                self._feed()
+                if self._stalled:
+                    self._watched.remove(self._master)
+                else:
+                    self._feed()
             if self._control in ready and not self._hear():
                 return
 

@@ -17,7 +17,7 @@ from claude_usage import (PLANNED, Known, Moment, Snapshot, Ui, as_text, compose
                           parse_profile, parse_usage)
 from conftest import PROFILE, PROGRAM, USAGE, asked, log_in
 from server import Reply
-from terminal import command
+from terminal import COMMAND, Terminal, command
 
 HANG = Reply(hang=True)
 LATIN = Reply(body={'five_hour': {'utilization': 12.0, 'resets_at': None}})
@@ -266,6 +266,81 @@ def test_each_end_gives_the_terminal_back(monitor, service, name, reply, shown):
         assert terminal.alternate() and terminal.settings() != terminal.settings_before
         end(terminal)
         assert terminal.exit_code(timeout=10) == code, 'it waits for no reply'
+        assert terminal.is_given_back()
+
+
+# A terminal that does not take output again, whatever one does.
+HOPELESS = command('import termios; termios.tcflow = termios.tcflush = lambda *_: None')
+STUCK_ENDS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
+
+
+def end_with(terminal, number, code):
+    """End the program with a signal, or with SIGINT again and again."""
+    terminal.signal(number)
+    if number == signal.SIGINT:
+        with contextlib.suppress(AssertionError, ProcessLookupError):
+            for _ in range(100):
+                if not terminal.is_silent(0.1):
+                    break
+                terminal.signal(number)
+    assert terminal.exit_code(timeout=10) == code
+
+
+@pytest.mark.parametrize('argv', [COMMAND, HOPELESS], ids=['freed', 'hopeless'])
+@pytest.mark.parametrize('number, code', STUCK_ENDS)
+@pytest.mark.parametrize('how', [Terminal.stop, Terminal.stall], ids=['Ctrl+S', 'stalled'])
+def test_signals_end_it_in_a_terminal_that_takes_no_output(monitor, how, number, code, argv):
+    with monitor('--demo', argv=argv) as terminal:
+        terminal.wait_for('5-Hour Usage')
+        terminal.settle()
+        how(terminal)
+        terminal.send('?')              # a frame that it cannot write
+        terminal.poll_for(terminal.is_heard)
+        end_with(terminal, number, code)
+        terminal.recover()
+        assert terminal.settings() == terminal.settings_before
+        assert argv == HOPELESS or terminal.is_given_back()
+
+
+@pytest.mark.parametrize('argv', [COMMAND, HOPELESS], ids=['freed', 'hopeless'])
+def test_its_key_ends_it_in_a_terminal_that_takes_no_output(monitor, service, argv):
+    with monitor(argv=argv) as terminal:
+        terminal.shows('78%', 'Example Corp')
+        terminal.settle()
+        terminal.stop()
+        terminal.send('q')
+        assert terminal.exit_code(timeout=10) == 0
+        assert terminal.settings() == terminal.settings_before
+        assert argv == HOPELESS or terminal.is_given_back()
+
+
+# Waits until the terminal is stopped, and makes a directory when it is about to write there.
+GATE = ['sh', '-c', 'echo ready; read x; exec "$@"', 'sh']
+MARKED = command('''
+import claude_usage, os
+
+def marked(call):
+    def mark(*args):
+        os.makedirs(os.environ['HOME'] + '/writes', exist_ok=True)
+        return call(*args)
+    return mark
+
+for name in ('takes_output', 'emit'):
+    setattr(claude_usage, name, marked(getattr(claude_usage, name)))
+''')
+
+
+@pytest.mark.parametrize('arguments, number, code', [
+    ([], signal.SIGTERM, 143), ([], signal.SIGINT, 0),
+    (['--once'], signal.SIGTERM, -signal.SIGTERM), (['--once'], signal.SIGINT, 130),
+    (['--watch', '--alert', '5'], signal.SIGTERM, 0)], ids=str)
+def test_a_terminal_that_takes_no_output_from_the_start(monitor, home, arguments, number, code):
+    with monitor('--demo', *arguments, argv=MARKED, before=GATE) as terminal:
+        terminal.wait_for('ready')
+        terminal.stop()
+        terminal.send('\n')
+        terminal.poll_for((home / 'writes').exists)
+        end_with(terminal, number, code)
         assert terminal.is_given_back()
 
 
