@@ -5306,10 +5306,11 @@ DOCUMENTS.append(Document(
     helps={'limit_projected_ratio': 'Where a rate limit will be at its reset; 1 is all of it.'},
     has_numbers=lambda snapshot, place, mode: False))
 OPTIONS['--projected'] = {
-    'action': 'store_true',
+    'action': 'store_true', 'heading': 'outlook',
     'help': 'with --check: judge where a limit will land, the high end, instead of its use'}
 OPTIONS['--history'] = {
     'type': days_option, 'metavar': 'DAYS', 'nargs': '?', 'const': HISTORY_DAYS,
+    'heading': 'outlook',
     'help': 'print the stored samples of so many days as CSV, or with --json as JSON, and end'}
 COMMANDS['history'] = show_history
 DEMOS.append(demo_outlook)
@@ -6433,6 +6434,7 @@ LIMIT_PARTS.append(LimitPart(
     runs_out=lambda snapshot, place, limit: (budget_ends(snapshot, limit)[0] or 0) >= 100))
 OPTIONS['--user'] = {
     'metavar': 'EMAIL',
+    'heading': 'Console mode',
     'default': '',
     'variable': 'CLAUDE_USAGE_EMAIL',
     'help': 'who you are in the Console (default: $CLAUDE_USAGE_EMAIL)',
@@ -6440,11 +6442,13 @@ OPTIONS['--user'] = {
 OPTIONS['--budget'] = {
     'type': budget_option,
     'metavar': 'AMOUNT',
+    'heading': 'Console mode',
     'help': 'a limit in Console mode: what your Claude Code may cost a month, in USD',
 }
 OPTIONS['--budget-org'] = {
     'type': budget_option,
     'metavar': 'AMOUNT',
+    'heading': 'Console mode',
     'help': 'a limit in Console mode: what the organization may cost a month, in USD',
 }
 FINDINGS.append(find_console)
@@ -8009,18 +8013,19 @@ WATCHERS.append(AlertPoller)
 VIEWS['watch'] = show_watch
 FINDINGS.append(find_alerts)
 OPTIONS['--alert'] = {
-    'action': 'append', 'type': alert_option, 'metavar': 'WHAT',
+    'action': 'append', 'type': alert_option, 'metavar': 'WHAT', 'heading': 'alerts',
     'help': 'ring and show a line when a limit is used to that percent, at runout (it will run '
             'out before its reset), at the reset of one that was at 95%% or more, or at failure '
             '(no numbers for 15 minutes)'}
 OPTIONS['--on-alert'] = {
-    'type': command, 'metavar': 'COMMAND',
+    'type': command, 'metavar': 'COMMAND', 'heading': 'alerts',
     'help': 'run a command at an alert, without a shell; $CLAUDE_USAGE_MESSAGE says what it is'}
 OPTIONS['--watch'] = {
     'action': 'store_const', 'dest': 'output', 'const': 'watch',
     'help': 'show no screen, print a line at each --alert'}
 OPTIONS['--title'] = {
-    'action': 'store_true', 'help': 'show the highest percent in the title of the window'}
+    'action': 'store_true', 'heading': 'alerts',
+    'help': 'show the highest percent in the title of the window'}
 
 
 # ---- View --------------------------------------------------------------------------------------
@@ -9298,7 +9303,7 @@ EXIT_CODES = '''exit codes:
   128 + number: the live view was ended by that signal'''
 CONFIG_NAME = 'config.json'     # in the folder of the store
 CONFIG_MOST = 65536             # bytes of a config file; a larger one is refused
-CONFIG_HELP = ('Every option can stand in ~/.claude-usage/config.json, as {"long_name": value}; '
+CONFIG_HELP = ('Every option can stand in ~/.claude-usage/config.json, as {"long_name": value};\n'
                '--no-NAME takes it back.')
 
 
@@ -9335,24 +9340,25 @@ def output(name, words):
     return {'action': 'store_const', 'dest': 'output', 'const': name, 'help': words}
 
 
-# Every option of the core, as argparse takes it, and the environment variable that stands for it;
-# those of features come after them.
+# Every option of the core, as argparse takes it, the environment variable that stands for it, and
+# the heading in --help; without one it is a common option, as all outputs are. Those of features
+# come after them.
 CORE_OPTIONS = {
     '--mode': {'choices': ('auto', 'code', 'console'), 'default': 'auto',
-               'help': 'what to show (auto: what the credentials found are for)'},
+               'metavar': 'MODE', 'help': 'code or console; auto: what the credentials are for'},
     '--once': output('once', 'print one frame as text and end'),
     '--json': output('json', 'print one JSON document and end'),
     '--check': {'type': functools.partial(number_option, 0, 100, ''), 'metavar': 'PERCENT',
-                'help': 'end with 3 if a limit is used to that or more, with 0 if none is'},
+                'help': 'end with 3 if a limit is used to that percent or more'},
     '--metrics': output('metrics', 'print the numbers for Prometheus and end'),
     '--doctor': output('doctor', 'tell what was found, what was not, and what to do'),
     '--demo': {'action': 'store_true', 'help': 'show two invented accounts, without network'},
     '--interval': {'type': functools.partial(number_option, INTERVAL_LEAST, DAY, ' seconds'),
-                   'metavar': 'SECONDS',
+                   'metavar': 'SECONDS', 'heading': 'requests',
                    'help': 'between two requests, always, 10 or more (default: 30 to 300 as usage '
                            'moves; Console: 120)'},
     '--api-url': {'type': api_url_option, 'metavar': 'URL', 'default': API_URL,
-                  'variable': 'CLAUDE_USAGE_API_URL',
+                  'variable': 'CLAUDE_USAGE_API_URL', 'heading': 'requests',
                   'help': 'where to ask, https or http on loopback; it gets the token '
                           '(default: $CLAUDE_USAGE_API_URL, else %s)' % API_URL},
     '--config-dir': {'action': 'append', 'metavar': 'DIR', 'variable': 'CLAUDE_USAGE_CONFIG_DIRS',
@@ -9360,9 +9366,9 @@ CORE_OPTIONS = {
                              '$CLAUDE_USAGE_CONFIG_DIRS, else $CLAUDE_CONFIG_DIR or ~/.claude)'},
     '--best': output('best', 'print the config directory with the most room and end'),
     '--ascii': {'action': 'store_true', 'help': 'use ASCII characters only'},
-    '--color': {'choices': ('auto', 'always', 'never'), 'default': 'auto',
-                'help': 'auto: on a terminal, unless NO_COLOR is set'},
-    '--print-config': {'action': 'store_true',
+    '--color': {'choices': ('auto', 'always', 'never'), 'default': 'auto', 'metavar': 'WHEN',
+                'help': 'always, never, or auto: a terminal without NO_COLOR'},
+    '--print-config': {'action': 'store_true', 'heading': 'config file',
                        'help': 'print the value of each option and where it comes from'},
 }
 
@@ -9388,27 +9394,37 @@ def make_parser(known):
     """Return (the parser of the `known` options, the default of each).
 
     The parser itself gives no defaults: what it returns was named. Each option that is not one of
-    several choices has a `--no-...`, so that a config file can be overruled.
+    several choices has a `--no-...`, so that a config file can be overruled. The help of common
+    options comes first and fits a terminal of 24 lines.
     """
     keys = ''.join('\n  %-11s%s' % (key.shown, key.help) for key in KEYS)
     width = terminal_size(fallback=(80, 24))[0] - 2     # unless told, argparse imports a lot
     parser = Parser(
-        prog='claude-usage', description='Claude Code limits and the Console\'s costs, live.',
+        prog='claude-usage', usage='claude-usage [option ...]', add_help=False,
+        description='Claude Code limits and the Console\'s costs, live.',
         epilog='keys:%s\n\n%s\n\n%s\n%s' % (keys, EXIT_CODES, CONFIG_HELP, HELP[-1]),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width))
-    outputs = parser.add_mutually_exclusive_group()
-    defaults = {}
+    common = parser.add_argument_group('common options')
+    common.add_argument('-h', '--help', action='help', help='print this help and end')
+    common.add_argument('--version', action='version', version='claude-usage ' + __version__,
+                        help='print the version and end')
+    outputs = common.add_mutually_exclusive_group()
+    groups, defaults = {None: common}, {}
     for name, how in known.items():
-        how = {key: value for key, value in how.items() if key != 'variable'}
-        is_output = how.get('dest') == 'output' or name == '--check'
-        action = (outputs if is_output else parser).add_argument(name, **how)
+        heading = how.get('heading')
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        group = groups[heading]
+        if how.get('dest') == 'output' or name == '--check':
+            group = outputs
+        how = {key: value for key, value in how.items() if key not in ('variable', 'heading')}
+        action = group.add_argument(name, **how)
         if not action.choices:
             parser.add_argument(
                 '--no' + name[1:], action='store_const', dest=action.dest, const=action.default,
                 default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         defaults[action.dest] = action.default
         action.default = argparse.SUPPRESS
-    parser.add_argument('--version', action='version', version='claude-usage ' + __version__)
     return parser, defaults
 
 

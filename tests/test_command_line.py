@@ -247,6 +247,18 @@ def test_help_and_version(run, env):
         assert words in done.out
 
 
+def test_help_begins_with_a_screen_of_common_options(run):
+    shown = run(['--help'], {'COLUMNS': '80'}).out
+    assert max(map(cells, shown.splitlines())) <= 80
+    common = shown[:shown.index('\nrequests:')]
+    assert common.count('\n') < 24, 'with the prompt it is a screen'
+    for words in ('--once', '--json', '--check', '--doctor', '--statusline', '--config-dir'):
+        assert words in common
+    assert re.findall(r'(?m)^(\w[^:]*):$', shown) == [
+        'common options', 'requests', 'config file', 'outlook', 'Console mode', 'alerts', 'keys',
+        'exit codes']
+
+
 def test_as_a_file_alone(run, tmp_path):
     """As it is copied to a server."""
     shutil.copy(str(PROGRAM), str(tmp_path))
