@@ -9301,6 +9301,9 @@ EXIT_CODES = '''exit codes:
   3    --check: a limit is used to that percent or more
   130  what prints once was ended with Ctrl+C
   128 + number: the live view was ended by that signal'''
+# What `python3 -Ic` runs; the folder of the file is its first argument.
+IMPORT_AND_START = ('import sys; sys.path.insert(0, sys.argv.pop(1)); '
+                    'import claude_usage; claude_usage.start()')
 CONFIG_NAME = 'config.json'     # in the folder of the store
 CONFIG_MOST = 65536             # bytes of a config file; a larger one is refused
 CONFIG_HELP = ('Every option can stand in ~/.claude-usage/config.json, as {"long_name": value};\n'
@@ -9732,16 +9735,41 @@ def show_best(setup, pollers, ui):
     return 0
 
 
+def status_line_setting():
+    """Return the setting, as JSON, by which Claude Code runs --statusline as we were started.
+
+    It is started in the folder of a project, whose modules `-I` keeps out. Python keeps the
+    compiled program where that is imported, which a file by another name cannot be.
+    """
+    import shlex
+    file, words = os.path.realpath(__file__), [os.path.abspath(sys.argv[0])]
+    if __name__ == '__main__' or sys.argv[0] == '-c':       # not by an installed command
+        folder, name = os.path.split(file)
+        words = [sys.executable, '-I', file]
+        if name == 'claude_usage.py':
+            words = [sys.executable, '-Ic', IMPORT_AND_START, folder]
+    command = ' '.join(shlex.quote(word) for word in words + ['--statusline'])
+    return json.dumps(
+        {'statusLine': {'type': 'command', 'command': command, 'refreshInterval': 60}}
+    )
+
+
 def show_doctor(setup, pollers, ui):
     """Print all that is found, after the service was asked for usage; return the exit code.
 
-    The code is 0 if one of the modes can work.
+    The code is 0 if one of the modes can work. The last line is a setting to copy.
     """
     snapshot, ui = collect(
         pollers, setup.inbox, ui._replace(mode='code'), 0
     )
     findings = list(doctor_findings(setup, snapshot, Moment(time.time())))
     lines = as_findings(findings)
+    settings = short_path(os.path.join(config_folder(setup.env), 'settings.json'))
+    lines += [
+        (),
+        (Span('For a status line, copy this into %s:' % settings),),
+        (Span(status_line_setting()),),
+    ]
     if ui.ascii:
         lines = [ascii_line(line) for line in lines]
     emit(as_text(lines, colour_depth(setup.options.color)), sys.stdout)

@@ -254,7 +254,7 @@ def test_help_begins_with_a_screen_of_common_options(run):
     assert common.count('\n') < 24, 'with the prompt it is a screen'
     for words in ('--once', '--json', '--check', '--doctor', '--statusline', '--config-dir'):
         assert words in common
-    assert re.findall(r'(?m)^(\w[^:]*):$', shown) == [
+    assert re.findall(r'(?m)^(\w[^:\n]*):$', shown) == [
         'common options', 'requests', 'config file', 'outlook', 'Console mode', 'alerts', 'keys',
         'exit codes']
 
@@ -319,6 +319,40 @@ def start_few(thread):
 threading.Thread.start = start_few''' % spared
     done = ask('--once', argv=command(first))
     assert done.code == 1 and done.err == NO_THREAD_WORDS + '\n'
+
+
+# --- The status line's setting ---
+
+INSTALLED = '''#!%s
+import sys
+sys.path.insert(0, %r)
+from claude_usage import start
+sys.exit(start())
+''' % (sys.executable, str(PROGRAM.parent))
+
+
+@pytest.mark.parametrize('name', ['claude_usage.py', 'usage', 'claude-usage'])
+def test_the_doctor_ends_with_the_setting_of_the_status_line(ask, run, tmp_path, name):
+    """Of the file, of the file by another name, of the installed command."""
+    folder, project = tmp_path / 'it\'s "my" $bin é', tmp_path / 'project'
+    for path in (folder, project):
+        path.mkdir()
+    for decoy in ('claude_usage', 'argparse', 'json'):
+        (project / (decoy + '.py')).write_text('import os; os._exit(99)')
+    shutil.copy(str(PROGRAM), str(folder / name))
+    argv = [sys.executable, folder / name]
+    if name == 'claude-usage':
+        (folder / name).write_text(INSTALLED)
+        (folder / name).chmod(0o755)
+        argv = [folder / name]
+    document = json.loads(ask('--doctor', argv=argv).out.splitlines()[-1])
+    command = document['statusLine'].pop('command')
+    assert document == {'statusLine': {'type': 'command', 'refreshInterval': 60}}
+    for _ in range(2):
+        done = run([], argv=['sh', '-c', command], cwd=str(project),
+                   input='{"model": {"display_name": "Opus"}}')
+        assert done.code == 0 and 'Opus' in done.out
+    assert (folder / '__pycache__').exists() == (name == 'claude_usage.py'), 'it is compiled once'
 
 
 # --- The demonstration, and a Python that has nothing ---

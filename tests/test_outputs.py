@@ -609,7 +609,8 @@ def test_the_doctor(ask, service):
     done = ask('--doctor')
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, '')
-    assert all(re.fullmatch(r'[✓✗] [^:]+: \S.*\.', line) for line in lines), done.out
+    assert all(re.fullmatch(r'[✓✗] [^:]+: \S.*\.', line) for line in lines[:-3]), done.out
+    assert lines[-3:-1] == ['', 'For a status line, copy this into ~/.claude/settings.json:']
     assert has_lines(
         lines, r'✓ claude-usage \d.*: Python \d.*, \w+\.', r'✓ urllib3: \d.*\.',
         r'✓ SQLite: \d.*\.', r'✓ ~/.claude/.credentials.json: expires in \d+d .*\), scopes '
