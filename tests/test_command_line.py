@@ -12,7 +12,7 @@ from captures import LOGGED_OUT, QUIET, TOKEN
 from claude_usage import CORE_OPTIONS, EXIT_CODES, KEYS, OPTIONS, cells, parse_arguments
 from conftest import PROFILE, PROGRAM, USAGE, log_in
 from server import Reply
-from terminal import COMMAND, command
+from terminal import COMMAND, Terminal, command
 
 
 @pytest.fixture
@@ -280,9 +280,9 @@ def test_any_size_in_the_environment(monitor, run, size):
         terminal.quit()
 
 
-# The limit is none for root, who becomes nobody; what nobody may not read is imported before.
+# The limit is none for root, who becomes nobody.
 NO_THREAD = [sys.executable, '-c', '''
-import claude_usage, encodings.utf_8_sig, hashlib, os, resource, sqlite3
+import claude_usage, os, resource
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 if os.getuid() == 0:
     os.setuid(65534)
@@ -292,23 +292,20 @@ NO_THREAD_WORDS = 'claude-usage: Access refused: no thread can be started, see `
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='only there threads count as processes')
-def test_no_thread_to_be_had(run, monitor):
+def test_no_thread_to_be_had(run):
     nobody = {'HOME': '/nonexistent'}
     for arguments in (['--once'], ['--demo', '--json'], ['--doctor'], ['--check', '5'],
                       ['--watch', '--alert', '5']):
         done = run(arguments, nobody, argv=NO_THREAD)
         assert (done.code, done.out, done.err) == (1, '', NO_THREAD_WORDS + '\n')
-    done = run(['--statusline'], nobody, '{"model": {"display_name": "Opus"}}', argv=NO_THREAD)
-    assert (done.code, done.err) == (0, '') and 'Opus' in done.out
-    with monitor('--demo', env=nobody, argv=NO_THREAD) as terminal:
+    with Terminal(NO_THREAD + ['--demo'], env=nobody) as terminal:
         assert terminal.exit_code() == 1
         assert NO_THREAD_WORDS in terminal.text() and terminal.is_given_back()
 
 
-@pytest.mark.parametrize('spared', range(1, 4))
-def test_a_thread_that_is_missing_later(ask, spared):
-    """One of a poller ends the program too, one of a request is told as why that failed."""
-    first = '''
+def with_threads(count):
+    """The program in a system that lets it start so many threads."""
+    return command('''
 import threading
 starts, start = [], threading.Thread.start
 def start_few(thread):
@@ -316,9 +313,19 @@ def start_few(thread):
     if len(starts) > %d:
         raise RuntimeError("can't start new thread")
     start(thread)
-threading.Thread.start = start_few''' % spared
-    done = ask('--once', argv=command(first))
+threading.Thread.start = start_few''' % count)
+
+
+@pytest.mark.parametrize('count', range(1, 4))
+def test_a_thread_that_is_missing_later(ask, count):
+    """One of a poller ends the program too, one of a request is told as why that failed."""
+    done = ask('--once', argv=with_threads(count))
     assert done.code == 1 and done.err == NO_THREAD_WORDS + '\n'
+
+
+def test_the_status_line_needs_no_thread(run):
+    done = run(['--statusline'], argv=with_threads(0), input='{"model": {"display_name": "Opus"}}')
+    assert (done.code, done.err) == (0, '') and 'Opus' in done.out
 
 
 # --- The status line's setting ---
