@@ -148,3 +148,13 @@ def test_readme_names_every_option_key_and_exit_code():
         assert '`%s`' % key in README, key
     for code in re.findall(r'^  (\d+(?: \+ number)?)', EXIT_CODES, re.MULTILINE):
         assert '| %s |' % code in README, code
+
+
+def test_readme_shows_both_pictures():
+    assert all('.github/screen-%s.svg' % name in README for name in ('wide', 'narrow'))
+
+
+def test_readme_links_to_its_own_headings():
+    anchors = {re.sub('[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')
+               for heading in re.findall('^## (.+)$', README, re.MULTILINE)}
+    assert set(re.findall(r'\]\(#([\w-]+)\)', README)) <= anchors
