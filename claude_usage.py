@@ -3069,9 +3069,8 @@ class LimitPart(NamedTuple):
     json: Callable              # (snapshot, place, limit, moment) -> {key: value of JSON}
     tail: Callable              # (scene, limit) -> a few cells behind its countdown, or ''
     stored_tails: Callable      # (replies, moment) -> {id: tail}, for the status line
-    projected: Callable         # (snapshot, place, limit) -> percent at its reset, or None
-    # The same arguments -> whether it is used up before its reset, in all likelihood.
-    runs_out: Callable = lambda snapshot, place, limit: False
+    # (snapshot, place, limit) -> (low, high), where it will be at its reset; None where unknown.
+    ends: Callable
 
 
 class Document(NamedTuple):
@@ -4391,15 +4390,6 @@ class Course(NamedTuple):
     peak: float                             # the highest percent shown
 
 
-def outlook(samples, resets_at, window_seconds, now):
-    """The Outlook of the window that ends at `resets_at`, from all samples (at, used, resets_at).
-
-    Samples may be unordered, have gaps and lie in the future; those are left out.
-    """
-    past = summaries(samples, window_seconds, now)
-    return outlook_from(samples, past, resets_at, window_seconds, now)
-
-
 def outlook_from(samples, past, resets_at, window_seconds, now):
     """The Outlook of a window from its own samples and the summaries of the past, oldest first.
 
@@ -4554,20 +4544,18 @@ def share_of(ends, share):
 
 
 def courses(samples, window_seconds, now):
-    """Samples (at, used, resets_at) -> a Course of each window, by its end; none without a length.
+    """Samples (at, used, resets_at) -> a Course of each window, by its end.
 
-    Samples that are dated ahead, or outside their window, are left out. The points begin with 0 at
-    the start. None is above a later one: a fall is the service's correction of earlier numbers.
+    Samples without a reset, dated ahead, or outside their window, are left out. The points begin
+    with 0 at the start. None is above a later one: a fall is the service's correction of earlier
+    numbers.
     """
-    told = {}
-    for at, used, resets_at in samples:
-        if resets_at and window_seconds:
-            told.setdefault(resets_at, []).append((at, used))
+    told = [sample for sample in samples if sample[2]]
     groups = []
-    for resets_at in sorted(told):
+    for at, used, resets_at in sorted(told, key=lambda sample: sample[2]):
         if not groups or resets_at - groups[-1][0] > SAME_WINDOW:
             groups.append((resets_at, []))
-        groups[-1][1].extend(told[resets_at])
+        groups[-1][1].append((at, used))
 
     found = []
     for resets_at, group in groups:
@@ -4576,14 +4564,11 @@ def courses(samples, window_seconds, now):
         points = sorted(point for point in group if start < point[0] <= end)
         if not points:
             continue
-        peak = max(used for _, used in points)
-        least = points[-1][1]
+        peak = least = max(used for _, used in points)
         for index in reversed(range(len(points))):
             at, used = points[index]
-            if used > least:
-                points[index] = (at, least)
-            else:
-                least = used
+            least = min(least, used)
+            points[index] = at, least
         points.insert(0, (start, 0.0))
         found.append(Course(resets_at, points, peak))
     return found
@@ -4689,6 +4674,9 @@ class History(NamedTuple):
         return self.samples[-1][2]
 
 
+NO_HISTORY = History(0, (), (), Outlook())
+
+
 class OutlookPoller(Poller):
     """Makes the Outlook of each limit, from the samples in the store.
 
@@ -4704,7 +4692,7 @@ class OutlookPoller(Poller):
         self.store = setup.store
         self.stamp = self.account = None    # the store's, and whose samples are known
         self.made_at = 0.0
-        self.samples, self.past = {}, {}    # name -> list of samples, tuple of Summaries
+        self.samples, self.past = {}, {}    # name -> tuple of samples, of Summaries
         self.since = {}                     # name -> the time of the last sample that was read
 
     def once(self):
@@ -4747,9 +4735,9 @@ class OutlookPoller(Poller):
             if new:
                 self.since[name] = new[-1][0]
             if window:
-                history = self.history(name, window, new, now)
-                if history:
-                    histories[name] = history
+                running = self.take(name, window, new, now)
+                if running:
+                    histories[name] = self.history(name, window, running, now)
         return histories
 
     def begin(self, account, now):
@@ -4759,12 +4747,7 @@ class OutlookPoller(Poller):
         all samples are read, for they tell what a full 5-hour window takes of it.
         """
         stored = self.store.windows(account, now)
-        self.account, self.samples, self.past, self.since = (
-            account,
-            {},
-            {},
-            {},
-        )
+        self.account, self.samples, self.past, self.since = account, {}, {}, {}
         for name, bodies in stored.items():
             self.past[name] = tuple(
                 Summary(*json.loads(body)) for body in bodies
@@ -4774,57 +4757,55 @@ class OutlookPoller(Poller):
         if not stored:
             for read in PASTS:
                 for name, window, samples in read(now):
-                    self.keep(name, window, summaries(samples, window, now), now)
+                    self.keep(name, window, samples, now)
 
-    def keep(self, name, window, found, now):
-        """Add Summaries to the past of a limit, here and in the store.
+    def keep(self, name, window, samples, now):
+        """Add the Summaries of finished windows to the past of a limit, here and in the store.
 
         One of a window that is known already is left out: the resets that are told of one window
         differ by up to a minute.
         """
-        known = self.past.get(name, ())
-        if known:       # resets of one window differ by up to a minute
-            found = [summary for summary in found
-                     if summary.resets_at > known[-1].resets_at + SAME_WINDOW]
+        known, last = self.past.get(name, ()), 0.0
+        if known:
+            last = known[-1].resets_at + SAME_WINDOW
+        finished = summaries(samples, window, now)
+        found = tuple(summary for summary in finished if summary.resets_at > last)
         if found:
-            self.past[name] = known + tuple(found)
+            self.past[name] = known + found
             rows = [
                 (int(summary.resets_at), json.dumps(summary))
                 for summary in found
             ]
-            tried(
-                self.store.keep_windows,
-                self.account,
-                {name: (window, rows)},
-                now,
-            )
+            tried(self.store.keep_windows, self.account, {name: (window, rows)}, now)
 
-    def history(self, name, window, new, now):
-        """Return the History of a limit after new samples; None where no window runs.
+    def take(self, name, window, new, now):
+        """Take new samples of a limit; return those of the window that runs.
 
         Finished windows become Summaries, and their samples are let go.
         """
-        samples = [
-            sample for sample in self.samples.get(name, []) + new if sample[2]
-        ]
-        self.keep(name, window, summaries(samples, window, now), now)
-        running = [sample for sample in samples if sample[2] > now]
+        samples = self.samples.get(name, ()) + tuple(new)
+        self.keep(name, window, samples, now)
+        running = without_repeats(
+            sample for sample in samples if sample[2] and sample[2] > now
+        )
         self.samples[name] = running
         if name == 'seven_day':
-            self.samples[name] = list(without_repeats(samples))
-        if not running:
-            return None
-        resets_at = running[-1][2]
+            self.samples[name] = without_repeats(samples)
+        return running
+
+    def history(self, name, window, running, now):
+        """Return the History of a limit, of whose window that runs these are the samples."""
+        used, resets_at = running[-1][1:]
         past = self.past.get(name, ())
         full_left = None
         if name == 'seven_day':
             parts = week_parts(
                 self.past.get('five_hour', ()), self.samples[name], window, now
             )
-            full_left = full_windows_left(100 - running[-1][1], resets_at - now, parts)
+            full_left = full_windows_left(100 - used, resets_at - now, parts)
         return History(
             window=window,
-            samples=without_repeats(running),
+            samples=running,
             past=past,
             outlook=outlook_from(running, past, resets_at, window, now),
             full_left=full_left)
@@ -4847,12 +4828,12 @@ class OutlookPoller(Poller):
 
 
 def history_of(snapshot, place, limit):
-    """Return the History of a Limit; None where it is not known, or is of another window."""
-    history = (snapshot[place, 'outlook'].value or {}).get(limit.id)
-    if not history or not limit.resets_at:
-        return None
+    """Return the History of a Limit; NO_HISTORY where it is not known, or is of another window."""
+    history = (snapshot[place, 'outlook'].value or {}).get(limit.id, NO_HISTORY)
+    if not history.samples or not limit.resets_at:
+        return NO_HISTORY
     if abs(history.resets_at - limit.resets_at) > SAME_WINDOW:
-        return None
+        return NO_HISTORY
     return history
 
 
@@ -4903,8 +4884,6 @@ def landing_role(outlook):
 def landing_rows(scene, limit):
     """Yield the row of where a limit lands, and how many full windows the week has room for."""
     history = history_of(scene.snapshot, scene.place, limit)
-    if not history:
-        return
     words = landing_words(history.outlook, limit.resets_at, scene.moment)
     if words:
         yield Row(OUTLOOK, *words, role=landing_role(history.outlook))
@@ -4914,40 +4893,40 @@ def landing_rows(scene, limit):
                   '≈ %d windows left' % count, '≈ %d left' % count, role='soft')
 
 
-def landing_tail(scene, limit):
-    """The shortest of `landing_words`; '' where there are none."""
-    history = history_of(scene.snapshot, scene.place, limit)
-    if not history:
-        return ''
-    words = landing_words(history.outlook, limit.resets_at, scene.moment) or ('',)
+def landing_sign(outlook, resets_at, moment):
+    """Return the shortest of `landing_words`; '' where there are none."""
+    words = landing_words(outlook, resets_at, moment) or ('',)
     return words[-1]
 
 
+def landing_tail(scene, limit):
+    """Return the `landing_sign` of a limit."""
+    found = history_of(scene.snapshot, scene.place, limit).outlook
+    return landing_sign(found, limit.resets_at, scene.moment)
+
+
 def stored_tails(replies, moment):
-    """{id: shortest of `landing_words`} of the outlooks that a monitor has stored of late."""
+    """{id: `landing_sign`} of the outlooks that a monitor has stored of late."""
     at, body = replies.get('outlook', (0.0, '{}'))
-    if not 0 <= moment.now - at < STORED_MAX_AGE:
-        return {}
     tails = {}
-    for name, (resets_at, low, high, out_from, out_until) in json.loads(body).items():
-        words = landing_words(Outlook(low, high, out_from, out_until, 0), resets_at, moment)
-        if words:
-            tails[name] = words[-1]
+    if 0 <= moment.now - at < STORED_MAX_AGE:
+        for name, (resets_at, low, high, out_from, out_until) in json.loads(body).items():
+            found = Outlook(low, high, out_from, out_until, 0)
+            tails[name] = landing_sign(found, resets_at, moment)
     return tails
 
 
-def is_to_run_out(snapshot, place, limit):
-    """Return whether even the low end of a limit's landing is 100 percent."""
-    history = history_of(snapshot, place, limit)
-    return bool(history and (history.outlook.low or 0) >= 100)
+def landing_ends(snapshot, place, limit):
+    """Return both ends of a limit's landing, in percent; None each where it is silent."""
+    found = history_of(snapshot, place, limit).outlook
+    return found.low, found.high
 
 
-def projected_percent(snapshot, place, limit):
-    """The high end of a limit's landing, in percent; None where it is silent."""
-    history = history_of(snapshot, place, limit)
-    if not history:
-        return None
-    return history.outlook.high
+def limits_of(scene):
+    """Return the Limits of a Scene; none before its mode is known."""
+    if not scene.ui.mode:
+        return ()
+    return MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits
 
 
 def outlook_help(scene):
@@ -4956,11 +4935,8 @@ def outlook_help(scene):
            'be at its reset, 7 times in 10, after your own past windows.')
     yield ('The picture: solid is the course so far, dots to the right the range, the diagonal an '
            'even pace.')
-    if not scene.ui.mode:
-        return
-    for limit in MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits:
-        history = history_of(scene.snapshot, scene.place, limit)
-        found = history.outlook if history else Outlook()
+    for limit in limits_of(scene):
+        found = history_of(scene.snapshot, scene.place, limit).outlook
         if found.low is not None and found.windows_seen < FEW_WINDOWS:
             windows = 'windows' if found.windows_seen != 1 else 'window'
             yield 'The landing of %s is from %d past %s.' % (
@@ -4972,10 +4948,9 @@ def outlook_json(snapshot, place, limit, moment):
 
     Percents are cut at 100, for more cannot be used.
     """
-    history = history_of(snapshot, place, limit)
-    if not history or history.outlook.low is None:
+    found = history_of(snapshot, place, limit).outlook
+    if found.low is None:
         return {'outlook': None}
-    found = history.outlook
     return {'outlook': {
         'low_percent': round(min(100.0, found.low), 1),
         'high_percent': round(min(100.0, found.high), 1),
@@ -4998,46 +4973,13 @@ def outlook_metrics(snapshot, place, moment, mode):
     return {'limit_projected_ratio': samples}
 
 
-class Canvas:
-    """Dots on a grid of cells. A cell shows the dots of one layer, that of highest rank in it."""
+def chart_layers(limit, history, width, height, now, has_range):
+    """Draw a window from its start to its reset, 0 to 100 percent -> layers, the last on top.
 
-    def __init__(self, width, height):
-        self.width, self.height = width, height
-        self.layers = {}        # (x, y) of a cell -> {layer: its bits}
-
-    def dot(self, x, y, layer):
-        """Set a dot; x counts half cells from the left, y quarters of one from the top."""
-        if 0 <= x < 2 * self.width and 0 <= y < 4 * self.height:
-            bits = self.layers.setdefault((x // 2, y // 4), {})
-            bits[layer] = (
-                bits.get(layer, 0) | DOTS[x % 2][y % 4]
-            )
-
-    def lines(self, looks, is_ascii):
-        """The lines of spans; `looks` are {layer: (role, ASCII character)}, the highest first."""
-        lines = []
-        for y in range(self.height):
-            line = ()
-            for x in range(self.width):
-                found = self.layers.get((x, y), {})
-                span = Span(' ')
-                for layer in found and looks:
-                    if layer in found:
-                        role, plain = looks[layer]
-                        span = Span(plain if is_ascii else chr(0x2800 + found[layer]), role)
-                        break
-                line += (span,)
-            lines.append(line)
-        return lines
-
-
-def draw_chart(history, width, height, now, has_range):
-    """Draw a window from its start to its reset, 0 to 100 percent -> a Canvas.
-
-    Its layers are the course so far, now, the range to come, the even pace, and 100 percent.
-    Between two samples the course is a straight line.
+    They are 100 percent, the even pace, the range to come, now, and the course so far: each
+    (role, ASCII character, dots). A dot is (half cells from the left, quarters of one from the
+    top). Between two samples the course is a straight line.
     """
-    canvas = Canvas(width, height)
     columns, lowest = 2 * width, 4 * height - 1
     end, outlook = history.resets_at, history.outlook
     start = end - history.window
@@ -5048,31 +4990,46 @@ def draw_chart(history, width, height, now, has_range):
         return round(
             (100 - max(0, min(percent, 100))) / 100 * lowest
         )
-    last = row_of(0)
+    course, fan, last = [], [], lowest
     for x in range(columns):
-        part = (x + 0.5) / columns
-        at = start + part * history.window
-        if x % 2:
-            canvas.dot(x, 0, 'full')
-        if x % 4 == 0:
-            canvas.dot(x, row_of(100 * part), 'pace')
+        at = start + (x + 0.5) / columns * history.window
         if at <= now:
             row = row_of(percent_at(points, at))
-            for y in range(min(last, row), max(last, row) + 1):
-                canvas.dot(x, y, 'course')
+            course += [(x, y) for y in range(row, last + 1)]
             last = row
         elif has_range and outlook.low is not None:
             way = (at - now) / (end - now)
             top = row_of(used + (outlook.high - used) * way)
             bottom = row_of(used + (outlook.low - used) * way)
-            for y in range(top, bottom + 1):
-                if (x + y) % 2:
-                    canvas.dot(x, y, 'range')
-    for y in range(0, lowest + 1, 2):
-        canvas.dot(
-            int((now - start) / history.window * columns), y, 'now'
-        )
-    return canvas
+            fan += [(x, y) for y in range(top, bottom + 1) if (x + y) % 2]
+    full = [(x, 0) for x in range(1, columns, 2)]
+    pace = [
+        (x, row_of(100 * (x + 0.5) / columns))
+        for x in range(0, columns, 4)
+    ]
+    x = int((now - start) / history.window * columns)
+    present = [(x, y) for y in range(0, lowest + 1, 2)]
+    return [
+        ('dim', '-', full),
+        ('dim', '.', pace),
+        (landing_role(outlook), ':', fan),
+        ('strong', '|', present),
+        (level(limit.used), '*', course),
+    ]
+
+
+def chart_lines(layers, width, height, is_ascii):
+    """Return layers as lines of spans; a cell shows the dots of its topmost layer alone."""
+    shown = {}
+    for role, plain, dots in layers:
+        bits = {}
+        for x, y in dots:
+            cell = x // 2, y // 4
+            bits[cell] = bits.get(cell, 0) | DOTS[x % 2][y % 4]
+        for cell, found in bits.items():
+            shown[cell] = Span(plain if is_ascii else chr(0x2800 + found), role)
+    return [tuple(shown.get((x, y), Span(' ')) for x in range(width))
+            for y in range(height)]
 
 
 def picture_rows(limit, scene):
@@ -5094,31 +5051,22 @@ def picture_rows(limit, scene):
     width = scene.width - axis
     height = room - 1 - has_labels - has_peaks
     height = max(PICTURE_HEIGHT - 1, min(height, CHART_MOST, width // 3))
-    looks = {
-        'course': (level(limit.used), '*'),
-        'now': ('strong', '|'),
-        'range': (landing_role(outlook), ':'),
-        'pace': ('dim', '.'),
-        'full': ('dim', '-'),
-    }
     # It stays the same until now has come half a dot further.
     step = history.window / width / 4
     begin = history.resets_at - history.window
     now = begin + (moment.now - begin) // step * step
     moment.change_at(now + step + 0.001)
-    chart = draw_chart(history, width, height, now, room > PICTURE_HEIGHT)
+    layers = chart_layers(limit, history, width, height, now, room > PICTURE_HEIGHT)
     labels = {0: '100%', height // 2: '50%', height - 1: '0%'}
-    for y, line in enumerate(chart.lines(looks, scene.ui.ascii)):
+    for y, line in enumerate(chart_lines(layers, width, height, scene.ui.ascii)):
         if has_labels:
-            line = (
-                Span(labels.get(y, '').rjust(axis - 1) + ' ', 'dim'),
-            ) + line
+            label = labels.get(y, '').rjust(axis - 1) + ' '
+            line = (Span(label, 'dim'),) + line
         yield Row(LIST, line)
     if has_labels:
-        start = moment.clock(begin)
-        end = moment.clock(history.resets_at)
-        gap = ' ' * max(1, width - cells(start + end))
-        yield Row(LIST, ' ' * axis + start + gap + end, role='dim')
+        start = moment.clock(begin) + ' '
+        end = moment.clock(history.resets_at).rjust(width - cells(start))
+        yield Row(LIST, ' ' * axis + start + end, role='dim')
     if has_peaks:
         yield Row(LIST, peaks_line(history.past, scene.width))
     yield words_row
@@ -5138,11 +5086,9 @@ def peaks_line(past, width):
 
 def picture_panels(scene):
     """Yield a Panel for each limit of which there is a History."""
-    mode = scene.ui.mode
-    limits = MODES[mode].limits(scene.snapshot, scene.place).limits
-    for index, limit in enumerate(limits):
-        if history_of(scene.snapshot, scene.place, limit):
-            yield Panel(20 + index / 100, (mode,), limit.label,
+    for index, limit in enumerate(limits_of(scene)):
+        if history_of(scene.snapshot, scene.place, limit).samples:
+            yield Panel(20 + index / 100, (scene.ui.mode,), limit.label,
                         functools.partial(picture_rows, limit))
 
 
@@ -5152,10 +5098,11 @@ def history_rows(scene):
     The bar of a day is the sum of its peaks, against that of the busiest day. The last window is
     the one that runs. A window belongs to the local day on which it began.
     """
-    history = (scene.known('outlook').value or {}).get('five_hour')
+    from datetime import date, timedelta
+    history = (scene.known('outlook').value or {}).get('five_hour', NO_HISTORY)
     now = scene.moment.now
     past = [summary for summary in history.past
-            if summary.resets_at > now - HISTORY_DAYS * DAY] if history else []
+            if summary.resets_at > now - HISTORY_DAYS * DAY]
     if not past:
         return
     waits = [summary.resets_at - summary.full_at for summary in past
@@ -5167,28 +5114,22 @@ def history_rows(scene):
     days = {}
     running = history.resets_at - history.window, history.samples[-1][1]
     for start, peak in [(summary.start, summary.peak) for summary in past] + [running]:
-        days.setdefault(time.localtime(start)[:3], []).append((start, peak))
+        days.setdefault(date.fromtimestamp(start), []).append((start, peak))
     most = max(sum(peak for _, peak in windows) for windows in days.values())
-    noon = noon_of(now)
-    scene.moment.change_at(noon_of(noon + DAY) - DAY / 2)
-    while time.localtime(noon)[:3] >= min(days):
-        windows = days.get(time.localtime(noon)[:3], [])
-        yield Row(LIST, *day_wordings(time.localtime(noon), windows, most, scene.width))
-        noon = noon_of(noon - DAY)
+    day, step = date.fromtimestamp(now), timedelta(1)
+    scene.moment.change_at(time.mktime((day + step).timetuple()))
+    while day >= min(days):
+        yield Row(LIST, *day_wordings(day, days.get(day, []), most, scene.width))
+        day -= step
 
 
-def noon_of(at):
-    """Return the noon of the local day of a time; those of two days are about DAY apart."""
-    return time.mktime(time.localtime(at)[:3] + (12, 0, 0, 0, 0, -1))
-
-
-def day_wordings(local, windows, most, width):
-    """Return the lines of a local day and its windows (start, peak), the longest first.
+def day_wordings(day, windows, most, width):
+    """Return the lines of a local date and its windows (start, peak), the longest first.
 
     First the times go, then the last windows, for which `…` stands.
     """
     used = 99.9 * sum(peak for _, peak in windows) / max(most, 1)
-    name = WEEKDAYS[local.tm_wday], MONTHS[local.tm_mon - 1], local.tm_mday
+    name = WEEKDAYS[day.weekday()], MONTHS[day.month - 1], day.day
     head = (Span('%s %s %2d ' % name),)
     head += bar(used, min(HISTORY_BAR, width // 5), 'target')
     long, short = head, [head]
@@ -5220,28 +5161,19 @@ def show_history(options):
     if failure:
         warn(STORE_TROUBLE[failure.code].format(failure.detail))
         return 1
-    rows = []
+    names, rows = ('time', 'limit', 'used_percent', 'resets_at'), []
     for name, (_, samples) in found.items():
         for at, used, resets_at in samples:
             if at > now - options.history * DAY:
-                rows.append({'time': iso(at), 'limit': name, 'used_percent': used,
-                             'resets_at': iso(resets_at)})
-    rows.sort(key=lambda row: (row['time'], row['limit']))
+                rows.append((iso(at), name, used, iso(resets_at)))
+    rows.sort()
     if options.output == 'json':
-        emit(
-            json.dumps({'schema': 1, 'samples': rows}, indent=2) + '\n',
-            sys.stdout,
-        )
+        document = {'schema': 1, 'samples': [dict(zip(names, row)) for row in rows]}
+        emit(json.dumps(document, indent=2) + '\n', sys.stdout)
         return 0
-    lines = ['time,limit,used_percent,resets_at']
-    for row in rows:
-        words = (
-            row['time'],
-            row['limit'],
-            '%g' % row['used_percent'],
-            row['resets_at'] or '',
-        )
-        lines.append(','.join(words))
+    lines = [','.join(names)]
+    for at, name, used, resets_at in rows:
+        lines.append('%s,%s,%g,%s' % (at, name, used, resets_at or ''))
     emit('\n'.join(lines) + '\n', sys.stdout)
     return 0
 
@@ -5297,8 +5229,7 @@ LIMIT_PARTS.append(LimitPart(
     json=outlook_json,
     tail=landing_tail,
     stored_tails=stored_tails,
-    projected=projected_percent,
-    runs_out=is_to_run_out))
+    ends=landing_ends))
 HELPS.append(outlook_help)
 DOCUMENTS.append(Document(
     json=lambda snapshot, place, moment, mode: {},
@@ -6430,8 +6361,7 @@ LIMIT_PARTS.append(LimitPart(
     json=lambda snapshot, place, limit, moment: {},
     tail=lambda scene, limit: '',
     stored_tails=lambda replies, moment: {},
-    projected=lambda snapshot, place, limit: budget_ends(snapshot, limit)[1],
-    runs_out=lambda snapshot, place, limit: (budget_ends(snapshot, limit)[0] or 0) >= 100))
+    ends=lambda snapshot, place, limit: budget_ends(snapshot, limit)))
 OPTIONS['--user'] = {
     'metavar': 'EMAIL',
     'heading': 'Console mode',
@@ -7783,8 +7713,8 @@ def events(before, after, now, watched):
                     yield limit_event('reset', place, limit, ended, 'begins anew', now)
             if limit.resets_at and limit.resets_at <= now:
                 continue
-            runs_out = any(part.runs_out(after, place, limit) for part in LIMIT_PARTS)
-            if 'runout' in words and runs_out:
+            lows = [part.ends(after, place, limit)[0] or 0 for part in LIMIT_PARTS]
+            if 'runout' in words and max(lows) >= 100:
                 early = 'will run out before its reset'
                 yield limit_event('runout', place, limit, ends, early, now)
             reached = max((percent for percent in percents if percent <= limit.used), default=0)
@@ -9662,9 +9592,9 @@ def projected_limits(usage, snapshot, place):
     limits = []
     for limit in usage.limits:
         for part in LIMIT_PARTS:
-            percent = part.projected(snapshot, place, limit)
-            if percent is not None:
-                limit = limit._replace(used=max(limit.used, percent))
+            high = part.ends(snapshot, place, limit)[1]
+            if high is not None:
+                limit = limit._replace(used=max(limit.used, high))
         limits.append(limit)
     return tuple(limits)
 

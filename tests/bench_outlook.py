@@ -10,9 +10,9 @@ import tracemalloc
 from typing import NamedTuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from claude_usage import outlook, outlook_from, summaries, without_repeats  # noqa: E402
+from claude_usage import outlook_from, summaries, without_repeats  # noqa: E402
 from people import (HOURS5, KINDS, MONDAY, WEEK, average_and_slope, interval_score,  # noqa: E402
-                    person, samples, up_to_full, windows)
+                    outlook, person, samples, up_to_full, windows)
 
 FRACTIONS = (.25, .5, .75)
 LENGTHS = (('5-hour', HOURS5, 35, 2 * 1440), ('7-day', WEEK, 70, WEEK))     # days; new until

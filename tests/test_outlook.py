@@ -4,9 +4,9 @@ import math
 import random
 
 import pytest
-from people import HOURS5, MONDAY, WEEK, person, samples, windows
+from people import HOURS5, MONDAY, WEEK, outlook, person, samples, windows
 
-from claude_usage import (Outlook, Summary, full_windows_left, outlook, outlook_from, summaries,
+from claude_usage import (Outlook, Summary, full_windows_left, outlook_from, summaries,
                           week_parts, without_repeats)
 
 HOUR, FIVE, SEVEN = 3600.0, 5 * 3600.0, 7 * 86400.0
@@ -137,8 +137,8 @@ def test_silence_ends_at_its_bounds():
 
 
 def test_a_window_without_end_or_length_says_nothing():
-    assert outlook(steady(2.5), None, FIVE, START + HOUR) == Outlook()
-    assert outlook(steady(2.5), END, None, START + HOUR) == Outlook()
+    assert outlook_from(steady(2.5), (), None, FIVE, START + HOUR) == Outlook()
+    assert outlook_from(steady(2.5), (), END, None, START + HOUR) == Outlook()
 
 
 def test_a_reset_inside_belongs_to_two_windows():
