@@ -1007,6 +1007,16 @@ def marked_rows(worth, words, scene, mark='⚠', role='alert'):
         lead = ' ' * cells(lead)
 
 
+def joined(parts, gap):
+    """Return the line of several lines of spans, with a gap between those that are not empty."""
+    line: tuple = ()
+    for part in parts:
+        if line and width_of(part):
+            line += (Span(gap),)
+        line += part
+    return line
+
+
 LABEL_CELLS, PERCENT_CELLS = 15, 5
 SPARE_CELLS, SPARE_FROM = 3, 43         # kept free behind the percent, in boxes this wide inside
 TAIL_CELLS = 7                          # of a short countdown behind the percent
@@ -3084,7 +3094,7 @@ class Document(NamedTuple):
 class Feed(NamedTuple):
     """A way to reports of usage without a request."""
     stamps: Callable            # (env) -> what changes when there are others; () is always read
-    read: Callable              # (env, replies, now) -> (Usages, until when requests are refused)
+    read: Callable              # (Setup, replies, now) -> (Usages, until when all is refused)
     names_account: bool = False     # whether its reports say whose they are
 
 
@@ -3423,18 +3433,17 @@ def account_of(snapshot, place):
     """Return the Account to show, each field from the best source that has it.
 
     The profile comes from the service, the identity from `.claude.json`, the rest from the login
-    itself. One's own tier is in the identity; the profile has the organization's.
+    itself. Name and tier of the identity count first: the tier there is one's own, not the
+    organization's, and the name stays when the profile comes.
     """
-    profile, identity = snapshot[place, 'profile'].value, snapshot[place, 'identity'].value
+    profile = snapshot[place, 'profile'].value or Account()
+    identity = snapshot[place, 'identity'].value or Account()
     login = getattr(snapshot[place, 'credentials'].value, 'login', None)
-    accounts = [account for account in (profile, identity, getattr(login, 'account', None))
-                if account]
-    if identity:        # the tier is one's own there, and the name stays when the profile comes
-        accounts.insert(0, Account(name=identity.name, tier=identity.tier))
-    shown = Account()
-    for account in reversed(accounts):
+    shown = getattr(login, 'account', Account())
+    own = Account(name=identity.name, tier=identity.tier)
+    for better in (identity, profile, own):
         known = {
-            name: value for name, value in account._asdict().items() if value
+            name: value for name, value in better._asdict().items() if value
         }
         shown = shown._replace(**known)
     return shown
@@ -3445,10 +3454,18 @@ def account_name(snapshot, place):
     return account_of(snapshot, place).email or short_path(place)
 
 
+NO_USAGE = Usage((), 0.0, is_whole=False)
+
+
+def usage_of(snapshot, place):
+    """Return the Usage that is known of a place; NO_USAGE before there is any."""
+    return snapshot[place, 'usage'].value or NO_USAGE
+
+
 def newest_whole(reports):
-    """Return the newest of the whole reports; a Usage without limits where there is none."""
+    """Return the newest of the whole reports; NO_USAGE where there is none."""
     return max((report for report in reports if report.is_whole),
-               key=lambda report: report.at, default=Usage((), 0.0, False))
+               key=lambda report: report.at, default=NO_USAGE)
 
 
 def merged(reports):
@@ -3520,23 +3537,11 @@ def is_another_account(ours, theirs, now):
     """
     ends = {limit.id: limit.resets_at for limit in ours.limits}
     for limit in theirs.limits:
-        first, second = ends.get(limit.id), limit.resets_at
-        if limit.id in STATUS_WINDOWS and first is not None and second is not None:
-            if min(first, second) > now and abs(first - second) >= SAME_WINDOW_SECONDS:
+        first, second = ends.get(limit.id) or 0, limit.resets_at or 0
+        if limit.id in STATUS_WINDOWS and min(first, second) > now:
+            if abs(first - second) >= SAME_WINDOW_SECONDS:
                 return True
     return False
-
-
-def storable(document):
-    """Return a reply as the text that is stored; a secret that the service echoes is taken
-    out.
-    """
-    return SECRET.sub('[secret]', json.dumps(document))
-
-
-def oauth_headers(token):
-    """Return the header fields of a request of Claude Code's own endpoints."""
-    return dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
 
 
 class CodePoller(Asker):
@@ -3577,7 +3582,7 @@ class CodePoller(Asker):
         identity = logins.identity()
         before, self.identity = self.identity, identity
         self.tell('identity', Known(identity, 0.0, phase=PLANNED))
-        is_same = not before or bool(identity) and identity.uuid == before.uuid
+        is_same = not before or identity.uuid == before.uuid
         if not is_same:
             self.since, self.fed = now, {}      # the feeds may still tell the former account
         self.login = None if isinstance(login, Failure) else login
@@ -3608,7 +3613,7 @@ class CodePoller(Asker):
             if not stamps or self.fed.get(feed, (None,))[0] != stamps:
                 seen = stamps if are_old(stamps, now) else None
                 self.fed[feed] = seen, feed.read(
-                    self.env, self.replies, now
+                    self.setup, self.replies, now
                 )
             theirs, refused_until = self.fed[feed][1]
             told, known = theirs, newest_whole(self.reports)
@@ -3664,7 +3669,8 @@ class CodePoller(Asker):
     def request(self, source, attempt):
         path, parse = self.ENDPOINTS[source]
         token = self.login.token
-        document, failure = tried(self.api.get, path, oauth_headers(token), token)
+        headers = dict(OAUTH_HEADERS, Authorization='Bearer ' + token)
+        document, failure = tried(self.api.get, path, headers, token)
         now = self.clock()
         if source == 'usage':
             ahead = (self.api.date or now) - now
@@ -3673,11 +3679,12 @@ class CodePoller(Asker):
             value, failure = tried(parse, document, now)
         if failure:
             return attempt.outcome(failure)
+        body = SECRET.sub('[secret]', json.dumps(document))     # which the service may echo
         if source == 'profile':
-            self.keep(source, storable(document), now)
+            self.keep(source, body, now)
             return attempt.outcome()
         before = self.parsed('usage', parse_usage)
-        self.keep(source, storable(document), now, value.rates)
+        self.keep(source, body, now, value.rates)
         self.take_reports()
         return attempt.outcome(
             moved=has_moved(before, value), reset_at=next_reset(value, now)
@@ -3686,7 +3693,7 @@ class CodePoller(Asker):
 
 class Status(NamedTuple):
     """What Claude Code tells its status line."""
-    windows: dict               # id of a limit -> what `status_limit` takes
+    limits: dict                # id -> Limit
     model: str
     session: str                # a fingerprint; '' where it is not told
     duration: Optional[float]   # of all requests of the session so far; None likewise
@@ -3698,35 +3705,30 @@ def parse_status(document, now):
     Whatever is odd in it is left out, for a status line must never break the prompt. Where the
     session or its duration is missing, the numbers alone identify a reply.
     """
-    windows = {}
+    def told(path, parse=None):
+        return tried(field, document, path, parse)
+    limits = {}
     for key in STATUS_LIMITS:
-        names = ['rate_limits.%s.%s' % (key, name) for name in
-                 ('used_percentage', 'resets_at', 'used_usd', 'limit_usd')]
-        told = [tried(field, document, name, parse) for name, parse in zip(
-            names, (number, time_in, number, number))]
-        used, resets_at, dollars, most = [value for value, odd in told]
-        if used is not None and not told[1][1]:
-            windows[key] = [used, resets_at, now, dollars, most]
-    model, session, duration = [tried(field, document, path)[0] for path in (
-        'model.display_name', 'session_id', 'cost.total_api_duration_ms')]
+        path = 'rate_limits.%s.' % key
+        used, _ = told(path + 'used_percentage', number)
+        resets_at, odd = told(path + 'resets_at', time_in)
+        dollars, most = [told(path + name, number)[0] for name in ('used_usd', 'limit_usd')]
+        amount = None
+        if dollars is not None and most is not None:
+            amount = Amount(dollars * 100, most * 100, 2, 'USD')
+        if used is not None and not odd:
+            limits[key] = status_limit(key, used, resets_at, now, amount)
+    session, duration = told('session_id')[0], told('cost.total_api_duration_ms')[0]
     if not isinstance(session, str) or not is_number(duration):
         session, duration = '', None
-    return Status(windows, text(model), session and fingerprint(session), duration)
+    return Status(limits, text(told('model.display_name')[0]), session and fingerprint(session),
+                  duration)
 
 
-def status_limit(key, window):
-    """Return the Limit of a window as the store has it.
-
-    A window is [percent, resets_at, when it was first seen, dollars used, dollars allowed]; the
-    dollars are None but for the spend limit of a gateway.
-    """
-    used, resets_at, at, dollars, most = window
-    amount = None
-    if dollars is not None and most is not None:
-        amount = Amount(dollars * 100, most * 100, 2, 'USD')
-    return make_limit(
-        key, key, used, resets_at, None, at=at, via='Claude Code', amount=amount
-    )
+def status_limit(key, used, resets_at, at, amount):
+    """Return the Limit of a window that a status line told; the amount may be a list."""
+    return make_limit(key, key, used, resets_at, None, at=at, via='Claude Code',
+                      amount=amount and Amount(*amount))
 
 
 def is_running(limit, now):
@@ -3734,29 +3736,34 @@ def is_running(limit, now):
     return limit.resets_at is None or limit.resets_at > now
 
 
-def session_limits(body, now):
-    """The Limits of a session, as it is stored, whose windows run; none of anything odd."""
-    try:
-        limits = [status_limit(key, window) for key, window in
-                  json.loads(body)['windows'].items()]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return []                       # of another version of this program
-    return [limit for limit in limits if is_running(limit, now)]
+def read_session(body):
+    """Return (the Limits by their id, the duration) of a session as it is stored.
 
-
-def read_sessions(env, replies, now):
-    """Read the feed of Claude Code's status lines -> (Usages, 0.0).
-
-    Several sessions run side by side, maybe for different accounts. Each has a reply of its own in
-    the store, and makes a partial report of the windows that still run.
+    Of anything odd, such as another version of this program stores, it is ({}, None).
     """
-    reports = []
+    try:
+        session = json.loads(body)
+        return {key: status_limit(key, *window) for key, window in
+                session['windows'].items()}, session['duration']
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}, None
+
+
+def sessions_in(replies, now):
+    """Yield (part, Usage) of each session that is stored: of its windows those that still run.
+
+    Several sessions run side by side, maybe for different accounts.
+    """
     for part, (_, body) in replies.items():
-        limits = session_limits(body, now) if part.startswith('session ') else ()
-        if limits:
-            newest = max(limit.at for limit in limits)
-            reports.append(Usage(tuple(limits), newest, is_whole=False))
-    return reports, 0.0
+        if part.startswith('session '):
+            limits = [limit for limit in read_session(body)[0].values() if is_running(limit, now)]
+            newest = max((limit.at for limit in limits), default=0.0)
+            yield part, Usage(tuple(limits), newest, is_whole=False)
+
+
+def read_sessions(setup, replies, now):
+    """Read the feed of Claude Code's status lines -> (Usages, 0.0)."""
+    return [report for _, report in sessions_in(replies, now)], 0.0
 
 
 def take_status(store, account, told, cached, now):
@@ -3767,47 +3774,37 @@ def take_status(store, account, told, cached, now):
     account than the newest of our own reply and the `cached` one is not stored, and other
     sessions that contradict this one are not taken. SourceError where there is no store.
     """
-    stored = store.recall(account, '', now)
-    replies, part = dict(stored.replies), 'session ' + told.session
-    before, _ = tried(
-        parse_json, replies.get(part, (0.0, ''))[1].encode()
-    )
-    seen = before.get('windows') if isinstance(before, dict) else {}
-    windows = dict(told.windows)
-    for key, old in seen.items():
-        new, known = windows.get(key), status_limit(key, old)
-        if new:
-            is_same = before['duration'] == told.duration and new[:2] == old[:2]
-            after = laid_over(known, status_limit(key, new))
-            if told.duration is None:       # idle sessions take turns, and each rounds its own way
+    replies, part = store.recall(account, '', now).replies, 'session ' + told.session
+    seen, duration = read_session(replies.get(part, (0.0, ''))[1])
+    limits = dict(told.limits)
+    for key, known in seen.items():
+        if key in limits:
+            after = laid_over(known, limits[key])
+            if duration == told.duration:   # idle sessions take turns, and each rounds its own way
                 after = after._replace(at=known.at)
-            is_kept = is_same or after == known
+            is_kept = after == known
         else:
             is_kept = is_running(known, now)    # this reply does not tell it
         if is_kept:
-            windows[key] = old
-    report = Usage(
-        tuple(status_limit(key, window) for key, window in windows.items()), now
-    )
+            limits[key] = known
+    report = Usage(tuple(limits.values()), now)
     reports = [cached] if cached else []
     if 'usage' in replies:
-        reports.append(
-            parse_usage(json.loads(replies['usage'][1]), replies['usage'][0])
-        )
+        at, body = replies['usage']
+        reports.append(parse_usage(json.loads(body), at))
     whole = newest_whole(reports)
     if is_another_account(whole, report, now):
         return report, replies
-    if windows and windows != seen:
-        replies[part] = now, json.dumps(
-            {'duration': told.duration, 'windows': windows}
-        )
+    if limits and limits != seen:
+        windows = {limit.id: (limit.used, limit.resets_at, limit.at, limit.amount)
+                   for limit in report.limits}
+        replies[part] = now, json.dumps({'duration': told.duration, 'windows': windows})
         changes = {(account, part): replies[part]}
-        for name, (_, body) in stored.replies.items():
-            if name.startswith('session ') and name != part:
-                if not session_limits(body, now):
-                    changes[account, name] = now, None      # all that it told of has ended
+        for name, session in sessions_in(replies, now):
+            if name != part and not session.limits:
+                changes[account, name] = now, None      # all that it told of has ended
         tried(store.add, (), changes, (account, report.limits), now)
-    for session in read_sessions({}, replies, now)[0]:
+    for _, session in sessions_in(replies, now):
         if not any(is_another_account(known, session, now) for known in (whole, report)):
             reports.append(session)
     return merged(reports), replies
@@ -3818,34 +3815,26 @@ def cached_usage(document, now):
 
     Claude Code writes its own last reply there, at most once a minute, with the account it is of.
     """
-    cached, account = document.get('cachedUsageUtilization'), document.get('oauthAccount')
-    if not isinstance(cached, dict) or not isinstance(account, dict):
+    cached, owner, own = [tried(field, document, path)[0] for path in (
+        'cachedUsageUtilization', 'cachedUsageUtilization.accountUuid',
+        'oauthAccount.accountUuid')]
+    at, _ = tried(field, document, 'cachedUsageUtilization.fetchedAtMs', number)
+    if not at or not 0 < at / 1000 <= now or not owner or owner != own:
         return None
-    at = cached.get('fetchedAtMs')
-    if not is_number(at) or not 0 < at / 1000 <= now:
-        return None
-    if not cached.get('accountUuid') or cached['accountUuid'] != account.get('accountUuid'):
-        return None
-    usage, failure = tried(parse_usage, cached.get('utilization'), at / 1000, 'Claude Code')
-    return usage
+    return tried(parse_usage, cached.get('utilization'), at / 1000, 'Claude Code')[0]
 
 
-def read_cached(env, replies, now):
+def read_cached(setup, replies, now):
     """Read the feed of Claude Code's own last reply -> (Usages, 0.0)."""
-    path = config_path(env, '.claude.json')
-    document, _ = tried(read_json, path, 'identity', account_document)
-    cached = cached_usage(document, now) if isinstance(document, dict) else None
+    cached = cached_usage(setup.logins.document, now)
     return [cached] if cached else [], 0.0
 
 
 def status_padding(env):
     """Return `statusLine.padding` of Claude Code's settings; 0 where that cannot be read."""
-    settings, _ = tried(
-        read_json, os.path.join(config_folder(env), 'settings.json'), 'settings'
-    )
-    line = settings.get('statusLine') if isinstance(settings, dict) else None
-    padding = line.get('padding') if isinstance(line, dict) else None
-    if not is_number(padding) or not 0 <= padding < 100:
+    path = os.path.join(config_folder(env), 'settings.json')
+    padding, _ = tried(lambda: field(read_json(path, 'settings'), 'statusLine.padding', number))
+    if not padding or not 0 <= padding < 100:
         return 0
     return int(padding)
 
@@ -3882,10 +3871,7 @@ def show_statusline(options):
     except OSError:
         pass
     told, logins = parse_status(document, now), Logins(env)
-    limits = {
-        key: status_limit(key, window) for key, window in told.windows.items()
-    }
-    identity, tails = logins.identity(), {}
+    limits, tails, identity = dict(told.limits), {}, logins.identity()
     try:
         usage, replies = take_status(
             store_of(env), account_key(identity, env), told,
@@ -3908,11 +3894,11 @@ def show_statusline(options):
     line = status_line(usage, told.model, Moment(now), width, ends, tails)
     if is_plain:
         line = ascii_line(line)
-    depth = colour_depth('always')
-    if options.color == 'never' or options.color == 'auto' and env.get('NO_COLOR'):
-        depth = 0
+    choice = options.color
+    if choice == 'auto' and not env.get('NO_COLOR'):
+        choice = 'always'               # to a pipe too: Claude Code shows them
     try:
-        emit(as_text([line], depth), sys.stdout)
+        emit(as_text([line], colour_depth(choice)), sys.stdout)
     except OSError:
         pass                            # nobody reads it
     return 0
@@ -3926,64 +3912,43 @@ def status_line(usage, model, moment, width, ends, tails={}):
     first, then the landing, the countdown, the model, and last all but the first percent.
     """
     limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS]
+    models = [(Span(model, 'soft'),)]
     if limits:
-        numbers = [number_line(limits, moment, ' · ', ends, 1, tails),
-                   number_line(limits, moment, ' · ', '', 1, tails),
-                   number_line(limits, moment, ' · ', '', 1),
-                   number_line(limits, moment, ' · ')]
+        first, others = limits[0], [number_spans(limit) for limit in limits[1:]]
+        tail, bare = tails.get(first.id), number_spans(first)
+        variants = (number_spans(first, moment, tail, ends), number_spans(first, moment, tail),
+                    number_spans(first, moment), bare)
+        lines = [[spans] + others + models for spans in variants]
+        lines += [[bare] + others, [bare], [bare[1:2]]]
     else:
-        numbers = [summary_line(usage, moment, width)]
-    lines = list(numbers)
-    if model:
-        tail = Span(' · ' + model if numbers[0] else model, 'soft')
-        lines = [line + (tail,) for line in numbers] + numbers[-1:]
-    if limits:
-        lines += [
-            number_line(limits[:1], moment, ''),
-            numbers[-1][1:2],
-        ]
-    for line in lines:
-        if width_of(line) <= width:
-            break
+        numbers = summary_line(usage, moment, width)
+        lines = [[numbers] + models, [numbers]]
+    line = Row(LIST, *[joined(parts, ' · ') for parts in lines]).line(width)
     return trimmed(fit(line, min(width, width_of(line))))
 
 
-def number_line(limits, moment, gap, ends='', lefts=0, tails={}):
-    """Return the spans of limits: the name and the percent of each, separated by `gap`.
+def number_spans(limit, moment=None, tail='', ends=''):
+    """Return the spans of the name and the percent of a Limit.
 
-    With `ends` the first one has a bar between them; the first `lefts` of them have a countdown,
-    and their text in `tails`. The spend limit of a gateway has its amounts instead.
+    With a moment it has a countdown, with `ends` a bar between them, and at the end the tail. The
+    spend limit of a gateway has its amounts instead of a countdown.
     """
-    line = ()
-    for index, limit in enumerate(limits):
-        if index:
-            line += (Span(gap),)
-        line += (Span(limit.short + ' '),)
-        if limit.used is None:
-            line += (Span(amount_words(limit.amount)),)
-            continue
-        line += (
-            Span(
-                '%d%%' % percent_shown(limit.used), level(limit.used)
-            ),
-        )
-        if ends and not index:
-            line += (Span(' ' + ends[0], 'dim'),) + bar(
-                limit.used, STATUS_BAR, level(limit.used)
-            )
-            line += (Span(ends[1], 'dim'),)
-        if limit.id == 'spend_limit' and limit.amount and lefts:
-            used, most = limit.amount.used / 100, limit.amount.limit / 100
-            line += (Span(' $%d of $%d' % (used, most), 'soft'),)
-        elif index < lefts and limit.kind != 'spend':
-            line += (Span(' ' + short_left(limit, moment), 'soft'),)
-        if index < lefts and tails.get(limit.id):
-            line += (
-                Span(
-                    ' ' + tails[limit.id], level(limit.used)
-                ),
-            )
-    return line
+    name = Span(limit.short + ' ')
+    if limit.used is None:
+        return name, Span(amount_words(limit.amount))
+    role = level(limit.used)
+    spans = name, Span('%d%%' % percent_shown(limit.used), role)
+    if ends:
+        spans += (Span(' ' + ends[0], 'dim'),) + bar(limit.used, STATUS_BAR, role)
+        spans += (Span(ends[1], 'dim'),)
+    if moment and limit.id == 'spend_limit' and limit.amount:
+        used, most = limit.amount.used / 100, limit.amount.limit / 100
+        spans += (Span(' $%d of $%d' % (used, most), 'soft'),)
+    elif moment and limit.kind != 'spend':
+        spans += (Span(' ' + short_left(limit, moment), 'soft'),)
+    if tail:
+        spans += (Span(' ' + tail, role),)
+    return spans
 
 
 def summary_line(usage, moment, width, tails={}):
@@ -3992,17 +3957,16 @@ def summary_line(usage, moment, width, tails={}):
     Where there is not room for all, the tails go first, then the countdowns, then the last
     limits.
     """
-    limits = usage.limits
-    line = number_line(limits, moment, '  ', lefts=len(limits), tails=tails)
-    if width_of(line) > width:
-        line = number_line(limits, moment, '  ', lefts=len(limits))
-    for count in range(min(len(limits), width), 0, -1):
-        if width_of(line) <= width:
-            break
-        line = number_line(limits[:count], moment, '  ')
-        if count < len(limits):
-            line += (Span(' …'),)
-    return line
+    limits, gap = usage.limits, '  '
+    bare = [number_spans(limit) for limit in limits]
+    lines = [
+        joined([number_spans(limit, moment, tails.get(limit.id)) for limit in limits], gap),
+        joined([number_spans(limit, moment) for limit in limits], gap),
+        joined(bare, gap),
+    ]
+    for count in range(min(len(limits) - 1, width), 0, -1):
+        lines.append(joined(bare[:count], gap) + (Span(' …'),))
+    return Row(LIST, *lines).line(width)
 
 
 def limit_names(limit):
@@ -4071,16 +4035,12 @@ def account_rows(scene):
     badges = account.badges
     if account.plan:
         badges = (account.plan,)
-    line = ()
-    if account.organization:
+    if account.organization or badges:
         line = (Span(scene.icon('🏢') + account.organization),)
-    elif badges:
-        line = (Span(scene.icon('🏢')),)
-    for index, badge in enumerate(badges):
-        if index or account.organization:
-            badge = '  ' + badge
-        line += (Span(badge, 'badge'),)
-    if line:
+        for index, badge in enumerate(badges):
+            if index or account.organization:
+                badge = '  ' + badge
+            line += (Span(badge, 'badge'),)
         yield Row(ORGANIZATION, line)
     if account.tier:
         yield Row(DECOR, scene.icon('⚡') + 'Tier: ' + account.tier)
@@ -4114,13 +4074,12 @@ def end_rows(scene):
     """
     known, moment = scene.known('usage'), scene.moment
     more = []
-    usage = known.value
-    if usage and usage.limits:
-        newest = max(usage.limits, key=lambda limit: limit.at)
-        if newest.via:
-            more.append(' via ' + newest.via)
-    if not known.failure and known.next_at and (
-            known.next_at - (known.at or moment.now) > LATER_SECONDS):
+    newest = max(usage_of(scene.snapshot, scene.place).limits, key=lambda limit: limit.at,
+                 default=None)
+    if newest and newest.via:
+        more.append(' via ' + newest.via)
+    wait = (known.next_at or 0) - (known.at or moment.now)
+    if wait > LATER_SECONDS and not known.failure:
         more.append(', next ' + moment.clock(known.next_at))
     yield updated_row(known, scene, *more)
     yield from store_rows(scene)
@@ -4143,53 +4102,44 @@ def judged_usage(snapshot, place):
 
     Without a whole report the status line has to tell both of its windows, or one is not known.
     """
-    usage = snapshot[place, 'usage'].value
-    if not usage:
-        return Usage((), 0.0, False)
+    usage = usage_of(snapshot, place)
     ids = {limit.id for limit in usage.limits}
     return Usage(usage.rates, usage.at, usage.is_whole or ids.issuperset(STATUS_WINDOWS))
 
 
-def spend_json(limit):
-    """Return the paid extra usage as values of JSON, in units of its currency."""
-    amount = limit.amount
-    scale, most = 10 ** amount.digits, None
-    if amount.limit is not None:
-        most = amount.limit / scale
-    return {'used': amount.used / scale, 'limit': most, 'currency': amount.currency,
-            'used_percent': limit.used}
-
-
-def spend_of(snapshot, place):
-    """Return the Limit of the paid extra usage, or None."""
-    usage = snapshot[place, 'usage'].value
-    for limit in usage.limits if usage else ():
+def spend_json(snapshot, place):
+    """Return the paid extra usage as values of JSON, in units of its currency; None without."""
+    for limit in usage_of(snapshot, place).limits:
         if limit.kind == 'spend':
-            return limit
+            amount = limit.amount
+            scale, most = 10 ** amount.digits, None
+            if amount.limit is not None:
+                most = amount.limit / scale
+            return {'used': amount.used / scale, 'limit': most, 'currency': amount.currency,
+                    'used_percent': limit.used}
     return None
 
 
 def code_json(snapshot, place, moment, mode):
     """Return the account and its extra usage as values of JSON."""
-    account, spend = account_of(snapshot, place), spend_of(snapshot, place)
+    account = account_of(snapshot, place)
     return {
         'account': {'name': account.name or None, 'email': account.email or None,
                     'organization': account.organization or None, 'badges': account.badges,
                     'tier': account.tier or None},
-        'extra_usage': spend_json(spend) if spend else None,
+        'extra_usage': spend_json(snapshot, place),
         'sources': {source: source_json(snapshot[place, source], moment, 'code')
-                    for source in ('usage', 'profile')}}
+                    for source in CodePoller.sources}}
 
 
 def code_metrics(snapshot, place, moment, mode):
     """Return the samples of the extra usage for Prometheus: name -> [(labels, value)]."""
-    found, spend = {}, spend_of(snapshot, place)
+    found, spend = {}, spend_json(snapshot, place)
     if spend:
-        told = spend_json(spend)
-        labels = {'currency': told['currency']}
-        found['extra_used'] = [(labels, told['used'])]
-        if told['limit'] is not None:
-            found['extra_limit'] = [(labels, told['limit'])]
+        labels = {'currency': spend['currency']}
+        found['extra_used'] = [(labels, spend['used'])]
+        if spend['limit'] is not None:
+            found['extra_limit'] = [(labels, spend['limit'])]
     return found
 
 
@@ -4291,7 +4241,7 @@ MODES['code'] = Mode(
 PARSERS['usage'] = parse_usage
 POLLERS.append(CodePoller)
 FEEDS += [      # the later ones are judged by what the earlier ones tell
-    Feed(lambda env: [file_stamp(config_path(env, '.claude.json'))], read_cached, True),
+    Feed(lambda env: (), read_cached, True),
     Feed(lambda env: (), read_sessions),
 ]
 PANELS += [
@@ -4305,8 +4255,7 @@ DOCUMENTS.append(Document(
         'extra_limit': 'The most that extra usage may come to, in its currency.',
     },
     has_numbers=lambda snapshot, place, mode: bool(
-        mode == 'code' and snapshot[place, 'usage'].value
-        and snapshot[place, 'usage'].value.limits)))
+        mode == 'code' and usage_of(snapshot, place).limits)))
 OPTIONS['--statusline'] = {
     'action': 'store_const', 'dest': 'output', 'const': 'statusline',
     'help': "the command for Claude Code's statusLine setting"}
@@ -7510,7 +7459,7 @@ def read_reply(connection, now):
     return usage, min(refused_until(connection), now + BLOCK_MOST)
 
 
-def read_pace_reply(env, replies, now):
+def read_pace_reply(setup, replies, now):
     """The feed of Pace Maker's last reply, a whole report, and of what it knows of a block.
 
     Why it cannot be read is told where Pace Maker is shown.
