@@ -3629,10 +3629,9 @@ class CodePoller(Asker):
 
     def note_report(self, report, own):
         """Note a whole report of a feed in the ledger, as a reply that came without a request."""
-        key = self.account, 'usage', '', report.at
-        self.ledger.setdefault(key, Attempt(
-            *key, ended=report.at, code='ok', moved=has_moved(own, report),
-            reset_at=next_reset(report, report.at)))
+        attempt = Attempt(self.account, 'usage', '', report.at, ended=report.at, code='ok',
+                          moved=has_moved(own, report), reset_at=next_reset(report, report.at))
+        self.ledger.setdefault(attempt.key, attempt)
 
     def value(self, source):
         if source == 'profile':

@@ -208,15 +208,15 @@ def test_very_many_limits(document):
 def test_one_line_of_very_many_limits(monkeypatch):
     """No more wordings are tried than can fit."""
     usage, tried_lines = parsed(models(*['A'] * LIMITS_MOST)), []
-    number_line = claude_usage.number_line
+    joined = claude_usage.joined
 
-    def counted(*args, **how):
+    def counted(*args):
         tried_lines.append(args)
-        return number_line(*args, **how)
-    monkeypatch.setattr(claude_usage, 'number_line', counted)
+        return joined(*args)
+    monkeypatch.setattr(claude_usage, 'joined', counted)
     line = summary_line(usage, Moment(NOW), 80)
     assert line[0].text == 'A ' and line[-1].text == ' …'
-    assert width_of(line) <= 80 and len(tried_lines) <= 82
+    assert width_of(line) <= 80 and len(tried_lines) <= 83
 
 
 def test_percents_windows_and_dollars():
