@@ -436,6 +436,9 @@ class Amount(NamedTuple):
     currency: str
 
 
+SAME_WINDOW = 60                # seconds: the resets told of one window differ by less
+
+
 class Limit(NamedTuple):
     """One limit and how much of its window is used, as somebody reported it.
 
@@ -2722,6 +2725,7 @@ class Asker(Poller):
         self.quiet_from = self.quiet_until = 0.0        # ... and when nothing but they can matter
         self.made = set()               # keys of the attempts that are our own
         self.current = None             # the key of the one that is under way
+        self.refused_until = 0.0        # by the service, as another program knows
         self.forget()
 
     def forget(self):
@@ -2746,10 +2750,6 @@ class Asker(Poller):
 
     def fed_at(self, source):
         """When a report without a request last told the numbers; 0.0 if none does."""
-        return 0.0
-
-    def held_until(self, source):
-        """Until when the service refuses, as another program knows; 0.0 if it does not."""
         return 0.0
 
     def stamps(self):
@@ -2881,7 +2881,7 @@ class Asker(Poller):
             ledger = self.ledger
         return plan(ledger, (self.account, source, self.token), self.rhythms[source],
                     self.clock(), self.value(source)[1] is not None, self.fed_at(source),
-                    self.held_until(source))
+                    min(self.refused_until, self.clock() + BLOCK_MOST))
 
     def last_attempt(self, source):
         """The newest Attempt of a source that ended, with this token or without any; or None."""
@@ -3039,7 +3039,7 @@ class Asker(Poller):
             self.tell(source, Known(value, at or None, before.failure, ASKING, before.next_at,
                                     before.free_at))
             return
-        if source == self.sources[0] and self.held_until(source) > now:
+        if source == self.sources[0] and self.refused_until > now:
             failure = Failure('rate_limited')
         if value is None and not failure:
             failure = Failure('rate_limited')           # by our own budget
@@ -3134,10 +3134,7 @@ OAUTH_HEADERS = {
     'anthropic-beta': 'oauth-2025-04-20',
     'User-Agent': 'claude-code/2.0.37',
 }
-USAGE_PATH = '/api/oauth/usage'
-PROFILE_PATH = '/api/oauth/profile'
 LIMITS_MOST = 1000              # limits of a reply that are kept
-SAME_WINDOW_SECONDS = 60        # reports of one window name resets that differ by less
 LATER_SECONDS = 60              # a longer wait for the next request is told
 STATUS_BAR = 6                  # cells of the status line's bar
 STATUS_MARGIN = 4               # cells of the terminal that Claude Code keeps for itself
@@ -3181,13 +3178,13 @@ def neutral_label(key):
     'seven_day_cowork' -> ('7-Day Cowork', 604800). The names that the service uses are an open
     set; an unknown one is shown under the words of its key, never dropped.
     """
-    for prefix, (label, window) in PREFIXES.items():
+    start, window = '', None
+    for prefix, meaning in PREFIXES.items():
         if key.startswith(prefix):
-            return (
-                label + clean(key[len(prefix):].replace('_', ' ').title()),
-                window,
-            )
-    return clean(key.replace('_', ' ').title()) or 'Other', None
+            start, window = meaning
+            key = key[len(prefix):]
+            break
+    return start + clean(key.replace('_', ' ').title()) or 'Other', window
 
 
 def make_limit(key, label, used, resets_at, window, **more):
@@ -3201,41 +3198,44 @@ def make_limit(key, label, used, resets_at, window, **more):
     return Limit(key, label, short, float(used), resets_at, window, **more)
 
 
-def dollar_amount(window):
-    """Return the Amount that a window tells in dollars, or None.
-
-    Since 2026-07 windows have `used_dollars` and `limit_dollars`; both are null for most of them.
-    """
-    used = number(window.get('used_dollars'), 'used_dollars')
-    limit = number(window.get('limit_dollars'), 'limit_dollars')
-    if used is None or limit is None:
+def dollar_amount(used, most):
+    """Return the Amount of dollars used, of so many at most; None where either is not told."""
+    if used is None or most is None:
         return None
-    return Amount(used * 100, limit * 100, 2, 'USD')
+    return Amount(used * 100, most * 100, 2, 'USD')
+
+
+def parse_limit(entry, what, key, label, window, kind='rate'):
+    """Return the Limit in an object of a usage reply, or None if it has no percent.
+
+    SourceError bad_reply, with `what` the object is, for a percent or a reset of another type.
+    Since 2026-07 there are dollars too; for most windows they are null.
+    """
+    used = number(entry.get('utilization'), what + 'utilization')
+    if used is None:
+        return None
+    resets_at = time_in(entry.get('resets_at'), what + 'resets_at')
+    dollars, most = [number(entry.get(name), name) for name in ('used_dollars', 'limit_dollars')]
+    return make_limit(key, label, used, resets_at, window, kind=kind,
+                      amount=dollar_amount(dollars, most))
 
 
 def parse_window(key, window):
     """Return the Limit of a top-level window, or None if it is not in use.
 
     A window that is known by name is in use from 0 percent on, any other one only above that.
-    SourceError bad_reply for a percent or a reset of another type.
     """
-    used = window.get('utilization')
-    is_known = key in NAMED_WINDOWS
-    what = key if is_known else 'a limit'
-    if not is_known and not (is_number(used) and used > 0):
-        return None
-    used = number(used, what + '.utilization')
-    if used is None:
-        return None
+    used, what = window.get('utilization'), key + '.'
+    if key not in NAMED_WINDOWS:
+        what = 'a limit.'
+        if not is_number(used) or used <= 0:
+            return None
     label, seconds = neutral_label(key)
-    limit = make_limit(key, label, used, time_in(window.get('resets_at'), what + '.resets_at'),
-                       seconds, amount=dollar_amount(window))
-    if key in CREDITS:
-        name = text(window.get('label'))
-        limit = limit._replace(
-            label=name or limit.label, short=name or limit.short, kind='credit'
-        )
-    return limit
+    if key not in CREDITS:
+        return parse_limit(window, what, key, label, seconds)
+    limit = parse_limit(window, what, key, label, None, 'credit')
+    name = text(window.get('label'))
+    return limit._replace(label=name or limit.label, short=name or limit.short)
 
 
 def parse_promo(entry):
@@ -3244,13 +3244,9 @@ def parse_promo(entry):
     Its reset is the time at which the credit expires.
     """
     entry = mapping(entry, 'a promotion')
-    used = number(entry.get('utilization'), 'utilization')
-    if used is None:
-        return None
+    key = 'promo_' + (text(entry.get('program_id')) or 'credit')
     label = text(entry.get('label')) or 'Credit'
-    return make_limit('promo_' + (text(entry.get('program_id')) or 'credit'), label, used,
-                      time_in(entry.get('resets_at'), 'resets_at'), None, kind='credit',
-                      amount=dollar_amount(entry))
+    return parse_limit(entry, '', key, label, None, 'credit')
 
 
 def parse_listed(entry):
@@ -3261,12 +3257,9 @@ def parse_listed(entry):
     """
     entry = mapping(entry, 'a limit')
     used = number(entry.get('percent'), 'percent')
-    kind, group = text(entry.get('kind')) or 'other', text(
-        entry.get('group')
-    )
-    window = GROUPS.get(group)
+    kind = text(entry.get('kind')) or 'other'
     key = LISTED_KINDS.get(kind, kind)
-    label = neutral_label(kind)[0]
+    label, window = neutral_label(kind)[0], GROUPS.get(text(entry.get('group')))
     if kind == 'weekly_scoped':
         name = scope_name(entry.get('scope'))
         word = re.sub(r'\W+', '_', name.lower()).strip('_')
@@ -3308,7 +3301,7 @@ def entries(document, key):
 
 
 def parse_usage(document, at, via=''):
-    """Return the Usage in a reply of USAGE_PATH: a whole report, each limit once.
+    """Return the Usage in a reply about usage: a whole report, each limit once.
 
     Percents are 0..100, never 0..1. Some limits stand both in a window of their own and in the
     list `limits`; the window counts. SourceError bad_reply for any other shape; rate_limited for
@@ -3412,7 +3405,7 @@ def parse_spend(document):
 
 
 def parse_profile(document, at=0.0):
-    """Return the Account in a reply of PROFILE_PATH; any field of that may be missing."""
+    """Return the Account in a reply about the profile; any field of that may be missing."""
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'profile is no object')
     person = mapping(document.get('account'), 'account')
@@ -3478,10 +3471,8 @@ def merged(reports):
     limits = {limit.id: limit for limit in whole.limits}
     partial = [limit for report in reports if not report.is_whole for limit in report.limits]
     for limit in sorted(partial, key=lambda limit: limit.at):
-        known = limits.get(limit.id)
-        if known is None:
-            limits[limit.id] = limit
-        elif limit.at > known.at:
+        known = limits.setdefault(limit.id, limit)
+        if limit.at > known.at:
             limits[limit.id] = laid_over(known, limit)
     found = tuple(sorted(limits.values(), key=rank))
     return Usage(
@@ -3499,7 +3490,7 @@ def laid_over(known, told):
     """
     if known.resets_at is None or told.resets_at is None:
         return told
-    if abs(known.resets_at - told.resets_at) >= SAME_WINDOW_SECONDS:
+    if abs(known.resets_at - told.resets_at) >= SAME_WINDOW:
         return max(known, told, key=lambda limit: limit.resets_at)
     if known.used is None or told.used >= known.used:
         return told
@@ -3539,7 +3530,7 @@ def is_another_account(ours, theirs, now):
     for limit in theirs.limits:
         first, second = ends.get(limit.id) or 0, limit.resets_at or 0
         if limit.id in STATUS_WINDOWS and min(first, second) > now:
-            if abs(first - second) >= SAME_WINDOW_SECONDS:
+            if abs(first - second) >= SAME_WINDOW:
                 return True
     return False
 
@@ -3555,7 +3546,10 @@ class CodePoller(Asker):
     is_of_account = True
 
     # source -> (path, parser)
-    ENDPOINTS = {'usage': (USAGE_PATH, parse_usage), 'profile': (PROFILE_PATH, parse_profile)}
+    ENDPOINTS = {
+        'usage': ('/api/oauth/usage', parse_usage),
+        'profile': ('/api/oauth/profile', parse_profile),
+    }
 
     def __init__(self, setup):
         interval = setup.options.interval
@@ -3566,7 +3560,6 @@ class CodePoller(Asker):
         self.identity = self.login = None
         self.fed = {}               # Feed -> (its stamps, what it read)
         self.reports = []           # of this account's usage
-        self.refused_until = 0.0    # as a feed knows
         self.since = 0.0            # reports are of this account from then on
         super().__init__(setup, setup.place, {
             'usage': usage, 'profile': Rhythm(PROFILE_INTERVAL, PROFILE_INTERVAL)})
@@ -3636,9 +3629,9 @@ class CodePoller(Asker):
     def value(self, source):
         if source == 'profile':
             return self.reply_time('profile'), self.parsed('profile', parse_profile)
-        usage = merged(self.reports)
-        if not usage.limits and not usage.is_whole:
+        if not self.reports:
             return 0.0, None
+        usage = merged(self.reports)
         return usage.at, usage
 
     def fed_at(self, source):
@@ -3647,9 +3640,6 @@ class CodePoller(Asker):
         return max(
             (report.at for report in self.reports if not report.is_whole), default=0.0
         )
-
-    def held_until(self, source):
-        return min(self.refused_until, self.clock() + BLOCK_MOST)
 
     def is_old(self, source):
         usage = self.value(source)[1]
@@ -3712,10 +3702,8 @@ def parse_status(document, now):
         used, _ = told(path + 'used_percentage', number)
         resets_at, odd = told(path + 'resets_at', time_in)
         dollars, most = [told(path + name, number)[0] for name in ('used_usd', 'limit_usd')]
-        amount = None
-        if dollars is not None and most is not None:
-            amount = Amount(dollars * 100, most * 100, 2, 'USD')
         if used is not None and not odd:
+            amount = dollar_amount(dollars, most)
             limits[key] = status_limit(key, used, resets_at, now, amount)
     session, duration = told('session_id')[0], told('cost.total_api_duration_ms')[0]
     if not isinstance(session, str) or not is_number(duration):
@@ -3913,12 +3901,18 @@ def status_line(usage, model, moment, width, ends, tails={}):
     limits = [limit for limit in usage.limits if limit.id in STATUS_LIMITS]
     models = [(Span(model, 'soft'),)]
     if limits:
-        first, others = limits[0], [number_spans(limit) for limit in limits[1:]]
-        tail, bare = tails.get(first.id), number_spans(first)
-        variants = (number_spans(first, moment, tail, ends), number_spans(first, moment, tail),
-                    number_spans(first, moment), bare)
-        lines = [[spans] + others + models for spans in variants]
-        lines += [[bare] + others, [bare], [bare[1:2]]]
+        first, bare = limits[0], [number_spans(limit) for limit in limits]
+        others = [number_spans(limit, has_dollars=True) for limit in limits[1:]]
+        tail = tails.get(first.id)
+        lines = [
+            [number_spans(first, True, moment, tail, ends)] + others + models,
+            [number_spans(first, True, moment, tail)] + others + models,
+            [number_spans(first, True, moment)] + others + models,
+            bare + models,
+            bare,
+            bare[:1],
+            [bare[0][1:2]],
+        ]
     else:
         numbers = summary_line(usage, moment, width)
         lines = [[numbers] + models, [numbers]]
@@ -3926,11 +3920,11 @@ def status_line(usage, model, moment, width, ends, tails={}):
     return trimmed(fit(line, min(width, width_of(line))))
 
 
-def number_spans(limit, moment=None, tail='', ends=''):
+def number_spans(limit, has_dollars=False, moment=None, tail='', ends=''):
     """Return the spans of the name and the percent of a Limit.
 
     With a moment it has a countdown, with `ends` a bar between them, and at the end the tail. The
-    spend limit of a gateway has its amounts instead of a countdown.
+    spend limit of a gateway has its dollars instead of a countdown.
     """
     name = Span(limit.short + ' ')
     if limit.used is None:
@@ -3940,7 +3934,7 @@ def number_spans(limit, moment=None, tail='', ends=''):
     if ends:
         spans += (Span(' ' + ends[0], 'dim'),) + bar(limit.used, STATUS_BAR, role)
         spans += (Span(ends[1], 'dim'),)
-    if moment and limit.id == 'spend_limit' and limit.amount:
+    if has_dollars and limit.id == 'spend_limit' and limit.amount:
         used, most = limit.amount.used / 100, limit.amount.limit / 100
         spans += (Span(' $%d of $%d' % (used, most), 'soft'),)
     elif moment and limit.kind != 'spend':
@@ -3957,12 +3951,10 @@ def summary_line(usage, moment, width, tails={}):
     limits.
     """
     limits, gap = usage.limits, '  '
+    long = [number_spans(limit, True, moment, tails.get(limit.id)) for limit in limits]
+    short = [number_spans(limit, True, moment) for limit in limits]
     bare = [number_spans(limit) for limit in limits]
-    lines = [
-        joined([number_spans(limit, moment, tails.get(limit.id)) for limit in limits], gap),
-        joined([number_spans(limit, moment) for limit in limits], gap),
-        joined(bare, gap),
-    ]
+    lines = [joined(parts, gap) for parts in (long, short, bare)]
     for count in range(min(len(limits) - 1, width), 0, -1):
         lines.append(joined(bare[:count], gap) + (Span(' …'),))
     return Row(LIST, *lines).line(width)
@@ -4267,7 +4259,6 @@ DEMOS.append(demo_code)
 # Where a limit will land at its reset: a range that holds 7 times in 10, learned from how far
 # one's own past windows moved from the same point on. All of it is pure.
 
-SAME_WINDOW = 60            # seconds: the resets told of one window differ by no more
 SILENT_ELAPSED, SILENT_USED = 5, 3      # percent: below these there is no outlook
 SILENT_AGE = 1 / 10         # part of the window: an older number says too little about now
 COURSE_PARTS = 12           # equal parts of a window, at whose ends a Summary has its course
@@ -4654,7 +4645,7 @@ class OutlookPoller(Poller):
         self.stamp, self.made_at = stamp, now
         self.tell('outlook', Known(histories or {}, now, phase=PLANNED))
         if histories:
-            self.store_outlooks(histories, now)
+            tried(self.store_outlooks, histories, now)
         return WATCH_SECONDS if histories else STORE_LOOK
 
     def ask_now(self, at, max_age=None):
@@ -4762,17 +4753,17 @@ class OutlookPoller(Poller):
         """Leave the outlooks for the status line, which has no time to make them.
 
         Of all monitors the first one that finds them older than STORED_INTERVAL writes.
+        SourceError of the store.
         """
         told = {}
         for name, history in histories.items():
             if history.outlook.low is not None:
-                told[name] = [history.resets_at] + list(history.outlook[:4])
-        stored, _ = tried(self.store.recall, self.account, '', now)
-        if stored and told:
-            at = stored.replies.get('outlook', (0.0, ''))[0]
-            if not 0 <= now - at < STORED_INTERVAL:
-                reply = {(self.account, 'outlook'): (now, json.dumps(told))}
-                tried(self.store.add, (), reply, ('', ()), now)
+                told[name] = (history.resets_at,) + history.outlook[:4]
+        replies = self.store.recall(self.account, '', now).replies
+        at = replies.get('outlook', (0.0, ''))[0]
+        if told and not 0 <= now - at < STORED_INTERVAL:
+            reply = {(self.account, 'outlook'): (now, json.dumps(told))}
+            self.store.add((), reply, ('', ()), now)
 
 
 def history_of(snapshot, place, limit):
