@@ -3408,18 +3408,19 @@ def parse_profile(document, at=0.0):
     """Return the Account in a reply about the profile; any field of that may be missing."""
     if not isinstance(document, dict):
         raise SourceError('bad_reply', 'profile is no object')
-    person = mapping(document.get('account'), 'account')
-    organization = mapping(document.get('organization'), 'organization')
-    more = [badge for key, badge in (('has_claude_max', 'MAX'), ('has_claude_pro', 'PRO'))
-            if person.get(key) is True]
+
+    def told(path):
+        return text(field(document, path))
+    more = [badge for badge in ('MAX', 'PRO')
+            if field(document, 'account.has_claude_' + badge.lower()) is True]
     return Account(
-        uuid=text(person.get('uuid')),
-        name=text(person.get('display_name')) or text(person.get('full_name')),
-        email=text(person.get('email')),
-        organization=text(organization.get('name')),
-        badges=badges_of(organization.get('organization_type'), *more),
-        tier=text(organization.get('rate_limit_tier')),
-        plan=text(organization.get('plan_display_name'))[:40])
+        uuid=told('account.uuid'),
+        name=told('account.display_name') or told('account.full_name'),
+        email=told('account.email'),
+        organization=told('organization.name'),
+        badges=badges_of(field(document, 'organization.organization_type'), *more),
+        tier=told('organization.rate_limit_tier'),
+        plan=told('organization.plan_display_name')[:40])
 
 
 def account_of(snapshot, place):
@@ -3972,11 +3973,8 @@ def landing_tails(limits, scene):
     """Return {id: what other features tell of a Limit in a few cells}, '' where that is
     nothing.
     """
-    tails = {}
-    for limit in limits:
-        words = [part.tail(scene, limit) for part in LIMIT_PARTS]
-        tails[limit.id] = ' '.join(filter(None, words))
-    return tails
+    return {limit.id: ''.join(part.tail(scene, limit) for part in LIMIT_PARTS)
+            for limit in limits}
 
 
 def limit_rows(limit, columns, scene, landing=''):
@@ -4159,11 +4157,12 @@ def find_logins(setup, snapshot, moment):
         if code:
             words += ' ' + message(Failure(code), None, moment)
         yield Finding(not code, place, words)
+    has_token = bool(env.get('CLAUDE_CODE_OAUTH_TOKEN'))
     words = 'not set, nor needed where there is a login.'
-    if env.get('CLAUDE_CODE_OAUTH_TOKEN'):
+    if has_token:
         words = ('set; it cannot read usage. Claude Code itself would use that token, '
                  'perhaps of another account.')
-    yield Finding(bool(env.get('CLAUDE_CODE_OAUTH_TOKEN')), 'CLAUDE_CODE_OAUTH_TOKEN', words)
+    yield Finding(has_token, 'CLAUDE_CODE_OAUTH_TOKEN', words)
     path = config_path(env, '.claude.json')
     document, failure = tried(read_json, path, 'identity', account_document)
     account = parse_identity(document)
@@ -4171,8 +4170,7 @@ def find_logins(setup, snapshot, moment):
     if failure:
         words = message(failure, None, moment)
     elif account:
-        names = [name for name in (account.email, account.organization) if name]
-        words = ', '.join(names) + '.'
+        words = ', '.join(filter(None, (account.email, account.organization))) + '.'
     yield Finding(bool(account), short_path(path), words)
 
 
