@@ -1043,9 +1043,11 @@ def columns_for(width, shorts, compact=False, more=0):
     Bars shrink first, then the labels, then the bars go. The compact form has a tail, with so
     many cells `more` where there is room for them.
     """
-    tail = TAIL_CELLS if compact else 0
-    if width - LABEL_CELLS - PERCENT_CELLS - tail - more >= BAR_WANTED:
-        tail += more
+    tail = 0
+    if compact:
+        tail = TAIL_CELLS
+        if width - LABEL_CELLS - PERCENT_CELLS - tail - more >= BAR_WANTED:
+            tail += more
     spare = 0
     if width >= SPARE_FROM and not compact:
         spare = SPARE_CELLS
@@ -3977,7 +3979,7 @@ def landing_tails(limits, scene):
             for limit in limits}
 
 
-def limit_rows(limit, columns, scene, landing=''):
+def limit_rows(limit, columns, scene, landing):
     """Yield the rows of one Limit: its bar, its reset, its amount where it is about money.
 
     Other features may add rows of their own. In compact form the countdown stands behind the bar,
@@ -3995,8 +3997,8 @@ def limit_rows(limit, columns, scene, landing=''):
         tail += ' ' + landing.ljust(columns.tail - TAIL_CELLS - 1)
     yield Row(LIST, bar_line(limit_names(limit), limit.used, columns, tail,
                              elapsed=elapsed_part(limit, scene.moment, columns.bar)))
-    expires = limit.kind == 'rate' or limit.resets_at is not None
-    if limit.kind != 'spend' and expires and not scene.compact:
+    has_reset = limit.kind == 'rate' or limit.resets_at is not None
+    if has_reset and not scene.compact:
         mark = scene.icon('⏰')
         yield Row(LIST, *[mark + words for words in reset_words(limit, scene.moment)],
                   role='soft')
@@ -4043,7 +4045,7 @@ def usage_rows(scene):
     shorts = [limit.short for limit in usage.limits]
     landings = landing_tails(usage.limits, scene)
     more = max(map(cells, landings.values()), default=0)
-    columns = columns_for(scene.width, shorts, scene.compact, more and scene.compact and more + 1)
+    columns = columns_for(scene.width, shorts, scene.compact, more and more + 1)
     for index, limit in enumerate(usage.limits):
         if index:
             yield Row(BLANK)
@@ -4627,27 +4629,25 @@ class OutlookPoller(Poller):
     def __init__(self, setup):
         super().__init__(setup, setup.place)
         self.store = setup.store
-        self.stamp = self.account = None    # the store's, and whose samples are known
+        self.account = None         # whose samples are known
+        self.seen = None            # the stamp of the store, and the account, that were looked at
         self.made_at = 0.0
-        self.samples, self.past = {}, {}    # name -> tuple of samples, of Summaries
-        self.since = {}                     # name -> the time of the last sample that was read
 
     def once(self):
         now = self.clock()
-        stamp = file_stamp(self.store.path)
         account = account_key(self.setup.logins.identity(), self.env)
-        is_same = (stamp, account) == (self.stamp, self.account)
-        if is_same and 0 <= now - self.made_at < MINUTE:
+        seen = file_stamp(self.store.path), account
+        if seen == self.seen and 0 <= now - self.made_at < MINUTE:
             return WATCH_SECONDS
-        histories, failure = tried(self.read, account, now)
-        self.stamp, self.made_at = stamp, now
+        histories, _ = tried(self.read, account, now)
+        self.seen, self.made_at = seen, now
         self.tell('outlook', Known(histories or {}, now, phase=PLANNED))
         if histories:
             tried(self.store_outlooks, histories, now)
         return WATCH_SECONDS if histories else STORE_LOOK
 
     def ask_now(self, at, max_age=None):
-        self.stamp = None
+        self.seen = None
         super().ask_now(at, max_age)
 
     def is_settled(self, snapshot):
@@ -4684,7 +4684,9 @@ class OutlookPoller(Poller):
         all samples are read, for they tell what a full 5-hour window takes of it.
         """
         stored = self.store.windows(account, now)
-        self.account, self.samples, self.past, self.since = account, {}, {}, {}
+        self.account = account
+        self.samples, self.past = {}, {}    # name -> tuple of samples, of Summaries
+        self.since = {}                     # name -> the time of the last sample that was read
         for name, bodies in stored.items():
             self.past[name] = tuple(
                 Summary(*json.loads(body)) for body in bodies
