@@ -4489,12 +4489,15 @@ def courses(samples, window_seconds, now):
     with 0 at the start. None is above a later one: a fall is the service's correction of earlier
     numbers.
     """
-    told = [sample for sample in samples if sample[2]]
+    told = {}
+    for at, used, resets_at in samples:
+        if resets_at:
+            told.setdefault(resets_at, []).append((at, used))
     groups = []
-    for at, used, resets_at in sorted(told, key=lambda sample: sample[2]):
+    for resets_at in sorted(told):
         if not groups or resets_at - groups[-1][0] > SAME_WINDOW:
             groups.append((resets_at, []))
-        groups[-1][1].append((at, used))
+        groups[-1][1].extend(told[resets_at])
 
     found = []
     for resets_at, group in groups:
@@ -4506,8 +4509,10 @@ def courses(samples, window_seconds, now):
         peak = least = max(used for _, used in points)
         for index in reversed(range(len(points))):
             at, used = points[index]
-            least = min(least, used)
-            points[index] = at, least
+            if used > least:
+                points[index] = at, least
+            else:
+                least = used
         points.insert(0, (start, 0.0))
         found.append(Course(resets_at, points, peak))
     return found
