@@ -315,11 +315,14 @@ def shorten(text, width):
     return cut(text, width - 1) + '…'
 
 
-def fitting(variants, width):
-    """The first of the texts that `width` cells hold, else the last."""
-    for text in variants:
-        if cells(text) <= width:
-            return text
+def fitting(variants, width, measure=cells):
+    """The first of the texts that `width` cells hold, else the last.
+
+    Of lines of spans where they are measured by `width_of`.
+    """
+    for variant in variants:
+        if measure(variant) <= width:
+            return variant
     return variants[-1]
 
 
@@ -3186,7 +3189,10 @@ def neutral_label(key):
             start, window = meaning
             key = key[len(prefix):]
             break
-    return start + clean(key.replace('_', ' ').title()) or 'Other', window
+    return (
+        start + clean(key.replace('_', ' ').title()) or 'Other',
+        window,
+    )
 
 
 def make_limit(key, label, used, resets_at, window, **more):
@@ -3197,7 +3203,9 @@ def make_limit(key, label, used, resets_at, window, **more):
     label, short, window = LIMITS.get(
         key, (label, label.replace('7-Day ', ''), window)
     )
-    return Limit(key, label, short, float(used), resets_at, window, **more)
+    return Limit(
+        key, label, short, float(used), resets_at, window, **more
+    )
 
 
 def dollar_amount(used, most):
@@ -3217,7 +3225,9 @@ def parse_limit(entry, what, key, label, window, kind='rate'):
     if used is None:
         return None
     resets_at = time_in(entry.get('resets_at'), what + 'resets_at')
-    dollars, most = [number(entry.get(name), name) for name in ('used_dollars', 'limit_dollars')]
+    dollars, most = [
+        number(entry.get(name), name) for name in ('used_dollars', 'limit_dollars')
+    ]
     return make_limit(key, label, used, resets_at, window, kind=kind,
                       amount=dollar_amount(dollars, most))
 
@@ -3237,7 +3247,9 @@ def parse_window(key, window):
         return parse_limit(window, what, key, label, seconds)
     limit = parse_limit(window, what, key, label, None, 'credit')
     name = text(window.get('label'))
-    return limit._replace(label=name or limit.label, short=name or limit.short)
+    return limit._replace(
+        label=name or limit.label, short=name or limit.short
+    )
 
 
 def parse_promo(entry):
@@ -3261,7 +3273,8 @@ def parse_listed(entry):
     used = number(entry.get('percent'), 'percent')
     kind = text(entry.get('kind')) or 'other'
     key = LISTED_KINDS.get(kind, kind)
-    label, window = neutral_label(kind)[0], GROUPS.get(text(entry.get('group')))
+    label, _ = neutral_label(kind)
+    window = GROUPS.get(text(entry.get('group')))
     if kind == 'weekly_scoped':
         name = scope_name(entry.get('scope'))
         word = re.sub(r'\W+', '_', name.lower()).strip('_')
@@ -3313,7 +3326,9 @@ def parse_usage(document, at, via=''):
         raise SourceError('bad_reply', 'usage is no object')
     limits = [parse_spend(document)]
     for key in NAMED_WINDOWS:
-        limits.append(parse_window(key, mapping(document.get(key), key)))
+        limits.append(
+            parse_window(key, mapping(document.get(key), key))
+        )
     for key, value in document.items():
         if key not in NAMED_WINDOWS and key not in ('extra_usage', 'spend'):
             if isinstance(value, dict) and 'utilization' in value:
@@ -3323,7 +3338,9 @@ def parse_usage(document, at, via=''):
         if limit and limit.id.replace('weekly_scoped_', 'seven_day_') not in told:
             limits.append(limit)
     limits += map(parse_promo, entries(document, 'promo_credits'))
-    found = [limit._replace(at=at, via=via) for limit in limits if limit]
+    found = [
+        limit._replace(at=at, via=via) for limit in limits if limit
+    ]
     error = document.get('error')
     if error is not None and not found:
         if isinstance(error, dict) and error.get('type') == 'rate_limit_error':
@@ -3625,8 +3642,16 @@ class CodePoller(Asker):
 
     def note_report(self, report, own):
         """Note a whole report of a feed in the ledger, as a reply that came without a request."""
-        attempt = Attempt(self.account, 'usage', '', report.at, ended=report.at, code='ok',
-                          moved=has_moved(own, report), reset_at=next_reset(report, report.at))
+        attempt = Attempt(
+            self.account,
+            'usage',
+            '',
+            report.at,
+            ended=report.at,
+            code='ok',
+            moved=has_moved(own, report),
+            reset_at=next_reset(report, report.at),
+        )
         self.ledger.setdefault(attempt.key, attempt)
 
     def value(self, source):
@@ -3666,7 +3691,9 @@ class CodePoller(Asker):
         now = self.clock()
         if source == 'usage':
             ahead = (self.api.date or now) - now
-            self.tell('took', Known((self.api.took, ahead), now))
+            self.tell(
+                'took', Known((self.api.took, ahead), now)
+            )
         if not failure:
             value, failure = tried(parse, document, now)
         if failure:
@@ -3704,10 +3731,12 @@ def parse_status(document, now):
         path = 'rate_limits.%s.' % key
         used, _ = told(path + 'used_percentage', number)
         resets_at, odd = told(path + 'resets_at', time_in)
-        dollars, most = [told(path + name, number)[0] for name in ('used_usd', 'limit_usd')]
+        dollars, most = [
+            told(path + name, number)[0] for name in ('used_usd', 'limit_usd')
+        ]
         if used is not None and not odd:
             amount = dollar_amount(dollars, most)
-            limits[key] = status_limit(key, used, resets_at, now, amount)
+            limits[key] = status_limit(key, (used, resets_at, now, amount))
     session, duration = told('session_id')[0], told('cost.total_api_duration_ms')[0]
     if not isinstance(session, str) or not is_number(duration):
         session, duration = '', None
@@ -3715,8 +3744,12 @@ def parse_status(document, now):
                   duration)
 
 
-def status_limit(key, used, resets_at, at, amount):
-    """Return the Limit of a window that a status line told; the amount may be a list."""
+def status_limit(key, window):
+    """Return the Limit of a window as a status line tells it, and as the store has it.
+
+    A window is [percent, resets_at, when it was first seen, the fields of its Amount or None].
+    """
+    used, resets_at, at, amount = window
     return make_limit(key, key, used, resets_at, None, at=at, via='Claude Code',
                       amount=amount and Amount(*amount))
 
@@ -3733,7 +3766,7 @@ def read_session(body):
     """
     try:
         session = json.loads(body)
-        return {key: status_limit(key, *window) for key, window in
+        return {key: status_limit(key, window) for key, window in
                 session['windows'].items()}, session['duration']
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}, None
@@ -3746,7 +3779,11 @@ def sessions_in(replies, now):
     """
     for part, (_, body) in replies.items():
         if part.startswith('session '):
-            limits = [limit for limit in read_session(body)[0].values() if is_running(limit, now)]
+            limits = [
+                limit
+                for limit in read_session(body)[0].values()
+                if is_running(limit, now)
+            ]
             newest = max((limit.at for limit in limits), default=0.0)
             yield part, Usage(tuple(limits), newest, is_whole=False)
 
@@ -3764,8 +3801,11 @@ def take_status(store, account, told, cached, now):
     account than the newest of our own reply and the `cached` one is not stored, and other
     sessions that contradict this one are not taken. SourceError where there is no store.
     """
-    replies, part = store.recall(account, '', now).replies, 'session ' + told.session
-    seen, duration = read_session(replies.get(part, (0.0, ''))[1])
+    replies = store.recall(account, '', now).replies
+    part = 'session ' + told.session
+    seen, duration = read_session(
+        replies.get(part, (0.0, ''))[1]
+    )
     limits = dict(told.limits)
     for key, known in seen.items():
         if key in limits:
@@ -3788,12 +3828,20 @@ def take_status(store, account, told, cached, now):
     if limits and limits != seen:
         windows = {limit.id: (limit.used, limit.resets_at, limit.at, limit.amount)
                    for limit in report.limits}
-        replies[part] = now, json.dumps({'duration': told.duration, 'windows': windows})
+        replies[part] = now, json.dumps(
+            {'duration': told.duration, 'windows': windows}
+        )
         changes = {(account, part): replies[part]}
         for name, session in sessions_in(replies, now):
             if name != part and not session.limits:
                 changes[account, name] = now, None      # all that it told of has ended
-        tried(store.add, (), changes, (account, report.limits), now)
+        tried(
+            store.add,
+            (),
+            changes,
+            (account, report.limits),
+            now,
+        )
     for _, session in sessions_in(replies, now):
         if not any(is_another_account(known, session, now) for known in (whole, report)):
             reports.append(session)
@@ -3811,7 +3859,9 @@ def cached_usage(document, now):
     at, _ = tried(field, document, 'cachedUsageUtilization.fetchedAtMs', number)
     if not at or not 0 < at / 1000 <= now or not owner or owner != own:
         return None
-    return tried(parse_usage, cached.get('utilization'), at / 1000, 'Claude Code')[0]
+    return tried(
+        parse_usage, cached.get('utilization'), at / 1000, 'Claude Code'
+    )[0]
 
 
 def read_cached(setup, replies, now):
@@ -3823,7 +3873,9 @@ def read_cached(setup, replies, now):
 def status_padding(env):
     """Return `statusLine.padding` of Claude Code's settings; 0 where that cannot be read."""
     path = os.path.join(config_folder(env), 'settings.json')
-    padding, _ = tried(lambda: field(read_json(path, 'settings'), 'statusLine.padding', number))
+    padding, _ = tried(
+        lambda: field(read_json(path, 'settings'), 'statusLine.padding', number)
+    )
     if not padding or not 0 <= padding < 100:
         return 0
     return int(padding)
@@ -3861,7 +3913,8 @@ def show_statusline(options):
     except OSError:
         pass
     told, logins = parse_status(document, now), Logins(env)
-    limits, tails, identity = dict(told.limits), {}, logins.identity()
+    limits, tails = dict(told.limits), {}
+    identity = logins.identity()
     try:
         usage, replies = take_status(
             store_of(env), account_key(identity, env), told,
@@ -3881,7 +3934,9 @@ def show_statusline(options):
     is_plain = options.ascii or not unicode_terminal()
     if is_plain:
         ends = '||'
-    line = status_line(usage, told.model, Moment(now), width, ends, tails)
+    line = status_line(
+        usage, told.model, Moment(now), width, ends, tails
+    )
     if is_plain:
         line = ascii_line(line)
     choice = options.color
@@ -3919,7 +3974,9 @@ def status_line(usage, model, moment, width, ends, tails={}):
     else:
         numbers = summary_line(usage, moment, width)
         lines = [[numbers] + models, [numbers]]
-    line = Row(LIST, *[joined(parts, ' · ') for parts in lines]).line(width)
+    line = fitting(
+        [joined(parts, ' · ') for parts in lines], width, width_of
+    )
     return trimmed(fit(line, min(width, width_of(line))))
 
 
@@ -3935,7 +3992,9 @@ def number_spans(limit, has_dollars=False, moment=None, tail='', ends=''):
     role = level(limit.used)
     spans = name, Span('%d%%' % percent_shown(limit.used), role)
     if ends:
-        spans += (Span(' ' + ends[0], 'dim'),) + bar(limit.used, STATUS_BAR, role)
+        spans += (Span(' ' + ends[0], 'dim'),) + bar(
+            limit.used, STATUS_BAR, role
+        )
         spans += (Span(ends[1], 'dim'),)
     if has_dollars and limit.id == 'spend_limit' and limit.amount:
         used, most = limit.amount.used / 100, limit.amount.limit / 100
@@ -3954,13 +4013,18 @@ def summary_line(usage, moment, width, tails={}):
     limits.
     """
     limits, gap = usage.limits, '  '
-    long = [number_spans(limit, True, moment, tails.get(limit.id)) for limit in limits]
+    long = [
+        number_spans(limit, True, moment, tails.get(limit.id))
+        for limit in limits
+    ]
     short = [number_spans(limit, True, moment) for limit in limits]
     bare = [number_spans(limit) for limit in limits]
     lines = [joined(parts, gap) for parts in (long, short, bare)]
     for count in range(min(len(limits) - 1, width), 0, -1):
-        lines.append(joined(bare[:count], gap) + (Span(' …'),))
-    return Row(LIST, *lines).line(width)
+        lines.append(
+            joined(bare[:count], gap) + (Span(' …'),)
+        )
+    return fitting(lines, width, width_of)
 
 
 def limit_names(limit):
@@ -3968,7 +4032,13 @@ def limit_names(limit):
     name = limit.label.replace('7-Day ', '')
     if limit.kind != 'rate':
         return limit.label + ':', limit.short + ':', limit.short
-    return limit.label + ' Usage:', limit.label + ':', name + ':', name, limit.short
+    return (
+        limit.label + ' Usage:',
+        limit.label + ':',
+        name + ':',
+        name,
+        limit.short,
+    )
 
 
 def landing_tails(limits, scene):
@@ -4095,7 +4165,9 @@ def judged_usage(snapshot, place):
     """
     usage = usage_of(snapshot, place)
     ids = {limit.id for limit in usage.limits}
-    return Usage(usage.rates, usage.at, usage.is_whole or ids.issuperset(STATUS_WINDOWS))
+    return Usage(
+        usage.rates, usage.at, usage.is_whole or ids.issuperset(STATUS_WINDOWS)
+    )
 
 
 def spend_json(snapshot, place):
@@ -4172,7 +4244,8 @@ def find_logins(setup, snapshot, moment):
     if failure:
         words = message(failure, None, moment)
     elif account:
-        words = ', '.join(filter(None, (account.email, account.organization))) + '.'
+        names = filter(None, (account.email, account.organization))
+        words = ', '.join(names) + '.'
     yield Finding(bool(account), short_path(path), words)
 
 
@@ -4219,8 +4292,12 @@ def demo_code(now):
                 'kind': 'weekly_scoped', 'group': 'weekly', 'percent': model['utilization'],
                 'resets_at': model['resets_at'], 'scope': {'model': {'display_name': 'Fable'}}}]
         usage = parse_usage(reply, now)
-        yield Reading(place, 'profile', Known(parse_profile(profile), now, None, PLANNED))
-        yield Reading(place, 'usage', Known(usage, now, None, PLANNED, now + 1, now))
+        yield Reading(
+            place, 'profile', Known(parse_profile(profile), now, None, PLANNED)
+        )
+        yield Reading(
+            place, 'usage', Known(usage, now, None, PLANNED, now + 1, now)
+        )
 
 
 CODE_TITLE = 'Claude Code Usage'
@@ -4697,7 +4774,9 @@ class OutlookPoller(Poller):
                 Summary(*json.loads(body)) for body in bodies
             )
             if name != 'seven_day':         # of which all samples tell what a full window takes
-                self.since[name] = self.past[name][-1].resets_at - 1
+                self.since[name] = (
+                    self.past[name][-1].resets_at - 1
+                )
         if not stored:
             for read in PASTS:
                 for name, window, samples in read(now):
@@ -4720,7 +4799,12 @@ class OutlookPoller(Poller):
                 (int(summary.resets_at), json.dumps(summary))
                 for summary in found
             ]
-            tried(self.store.keep_windows, self.account, {name: (window, rows)}, now)
+            tried(
+                self.store.keep_windows,
+                self.account,
+                {name: (window, rows)},
+                now,
+            )
 
     def take(self, name, window, new, now):
         """Take new samples of a limit; return those of the window that runs.
@@ -4767,13 +4851,17 @@ class OutlookPoller(Poller):
         replies = self.store.recall(self.account, '', now).replies
         at = replies.get('outlook', (0.0, ''))[0]
         if told and not 0 <= now - at < STORED_INTERVAL:
-            reply = {(self.account, 'outlook'): (now, json.dumps(told))}
+            reply = {
+                (self.account, 'outlook'): (now, json.dumps(told))
+            }
             self.store.add((), reply, ('', ()), now)
 
 
 def history_of(snapshot, place, limit):
     """Return the History of a Limit; NO_HISTORY where it is not known, or is of another window."""
-    history = (snapshot[place, 'outlook'].value or {}).get(limit.id, NO_HISTORY)
+    history = (snapshot[place, 'outlook'].value or {}).get(
+        limit.id, NO_HISTORY
+    )
     if not history.samples or not limit.resets_at:
         return NO_HISTORY
     if abs(history.resets_at - limit.resets_at) > SAME_WINDOW:
@@ -4870,7 +4958,8 @@ def limits_of(scene):
     """Return the Limits of a Scene; none before its mode is known."""
     if not scene.ui.mode:
         return ()
-    return MODES[scene.ui.mode].limits(scene.snapshot, scene.place).limits
+    mode = MODES[scene.ui.mode]
+    return mode.limits(scene.snapshot, scene.place).limits
 
 
 def outlook_help(scene):
@@ -4945,14 +5034,18 @@ def chart_layers(limit, history, width, height, now, has_range):
             way = (at - now) / (end - now)
             top = row_of(used + (outlook.high - used) * way)
             bottom = row_of(used + (outlook.low - used) * way)
-            fan += [(x, y) for y in range(top, bottom + 1) if (x + y) % 2]
+            fan += [
+                (x, y) for y in range(top, bottom + 1) if (x + y) % 2
+            ]
     full = [(x, 0) for x in range(1, columns, 2)]
     pace = [
         (x, row_of(100 * (x + 0.5) / columns))
         for x in range(0, columns, 4)
     ]
     x = int((now - start) / history.window * columns)
-    present = [(x, y) for y in range(0, lowest + 1, 2)]
+    present = [
+        (x, y) for y in range(0, lowest + 1, 2)
+    ]
     return [
         ('dim', '-', full),
         ('dim', '.', pace),
@@ -4969,7 +5062,9 @@ def chart_lines(layers, width, height, is_ascii):
         bits = {}
         for x, y in dots:
             cell = x // 2, y // 4
-            bits[cell] = bits.get(cell, 0) | DOTS[x % 2][y % 4]
+            bits[cell] = (
+                bits.get(cell, 0) | DOTS[x % 2][y % 4]
+            )
         for cell, found in bits.items():
             shown[cell] = Span(plain if is_ascii else chr(0x2800 + found), role)
     return [tuple(shown.get((x, y), Span(' ')) for x in range(width))
@@ -5043,7 +5138,9 @@ def history_rows(scene):
     the one that runs. A window belongs to the local day on which it began.
     """
     from datetime import date, timedelta
-    history = (scene.known('outlook').value or {}).get('five_hour', NO_HISTORY)
+    history = (scene.known('outlook').value or {}).get(
+        'five_hour', NO_HISTORY
+    )
     now = scene.moment.now
     past = [summary for summary in history.past
             if summary.resets_at > now - HISTORY_DAYS * DAY]
@@ -5058,12 +5155,20 @@ def history_rows(scene):
     days = {}
     running = history.resets_at - history.window, history.samples[-1][1]
     for start, peak in [(summary.start, summary.peak) for summary in past] + [running]:
-        days.setdefault(date.fromtimestamp(start), []).append((start, peak))
-    most = max(sum(peak for _, peak in windows) for windows in days.values())
+        days.setdefault(date.fromtimestamp(start), []).append(
+            (start, peak)
+        )
+    most = max(
+        sum(peak for _, peak in windows) for windows in days.values()
+    )
     day, step = date.fromtimestamp(now), timedelta(1)
-    scene.moment.change_at(time.mktime((day + step).timetuple()))
+    scene.moment.change_at(
+        time.mktime((day + step).timetuple())
+    )
     while day >= min(days):
-        yield Row(LIST, *day_wordings(day, days.get(day, []), most, scene.width))
+        yield Row(
+            LIST, *day_wordings(day, days.get(day, []), most, scene.width)
+        )
         day -= step
 
 
@@ -5072,16 +5177,26 @@ def day_wordings(day, windows, most, width):
 
     First the times go, then the last windows, for which `…` stands.
     """
-    used = 99.9 * sum(peak for _, peak in windows) / max(most, 1)
-    name = WEEKDAYS[day.weekday()], MONTHS[day.month - 1], day.day
+    total = sum(peak for _, peak in windows)
+    used = 99.9 * total / max(most, 1)
+    name = (
+        WEEKDAYS[day.weekday()],
+        MONTHS[day.month - 1],
+        day.day,
+    )
     head = (Span('%s %s %2d ' % name),)
     head += bar(used, min(HISTORY_BAR, width // 5), 'target')
     long, short = head, [head]
     for start, peak in windows:
         span = Span('%d%%' % percent_shown(peak), level(peak))
-        long += (Span(time.strftime('  %H:%M ', time.localtime(start)), 'soft'), span)
+        long += (
+            Span(time.strftime('  %H:%M ', time.localtime(start)), 'soft'),
+            span,
+        )
         short.append(short[-1] + (Span(' '), span))
-    cut = [line + (Span(' …', 'dim'),) for line in short[:-1]]
+    cut = [
+        line + (Span(' …', 'dim'),) for line in short[:-1]
+    ]
     return [long, short[-1]] + cut[::-1]
 
 
@@ -5112,7 +5227,10 @@ def show_history(options):
                 rows.append((iso(at), name, used, iso(resets_at)))
     rows.sort()
     if options.output == 'json':
-        document = {'schema': 1, 'samples': [dict(zip(names, row)) for row in rows]}
+        document = {
+            'schema': 1,
+            'samples': [dict(zip(names, row)) for row in rows],
+        }
         emit(json.dumps(document, indent=2) + '\n', sys.stdout)
         return 0
     lines = [','.join(names)]
@@ -5127,9 +5245,13 @@ def demo_course(start, until, resets_at, used, power):
     samples = []
     for index in range(1, 31):
         part = index / 30
-        moved = part ** power * (1 + math.sin(8 * math.pi * part) / 16)
+        moved = part ** power * (
+            1 + math.sin(8 * math.pi * part) / 16
+        )
         at = start + part * (until - start)
-        samples.append((at, round(min(100.0, used * moved), 1), resets_at))
+        samples.append(
+            (at, round(min(100.0, used * moved), 1), resets_at)
+        )
     return samples
 
 
@@ -5143,7 +5265,9 @@ def demo_past(window, now):
     for index in range(3 * HISTORY_DAYS):
         end = now - index * max(window, 8 * HOUR)
         most = 40 + index * 29 % 75
-        samples += demo_course(end - window, end, end, most, 0.6 + index % 5 / 4)
+        samples += demo_course(
+            end - window, end, end, most, 0.6 + index % 5 / 4
+        )
     return summaries(samples, window, now)
 
 
@@ -5152,15 +5276,21 @@ def demo_history(window, used, resets_at, now):
     start = resets_at - window
     running = tuple(demo_course(start, now, resets_at, used, 1.3))
     past = demo_past(window, start)
-    return History(window, running, past, outlook_from(running, past, resets_at, window, now))
+    return History(
+        window, running, past, outlook_from(running, past, resets_at, window, now)
+    )
 
 
 def demo_outlook(now):
     """Yield the Readings of an invented past of the invented limits."""
     for place, windows in demo_windows(now).items():
-        histories = {name: demo_history(*window, now) for name, window in windows.items()}
+        histories = {
+            name: demo_history(*window, now) for name, window in windows.items()
+        }
         seconds, used, resets_at = windows['seven_day']
-        left = full_windows_left(100 - used, resets_at - now, [(100, 9)] * LEAST_FULL_WINDOWS)
+        left = full_windows_left(
+            100 - used, resets_at - now, [(100, 9)] * LEAST_FULL_WINDOWS
+        )
         histories['seven_day'] = histories['seven_day']._replace(full_left=left)
         yield Reading(place, 'outlook', Known(histories, now, phase=PLANNED))
 
