@@ -3082,8 +3082,8 @@ class LimitPart(NamedTuple):
     """What a feature adds to a Limit, wherever limits are told."""
     rows: Callable              # (scene, limit) -> Rows below its reset
     json: Callable              # (snapshot, place, limit, moment) -> {key: value of JSON}
-    tail: Callable              # (scene, limit) -> a few cells behind its countdown, or ''
-    stored_tails: Callable      # (replies, moment) -> {id: tail}, for the status line
+    tail: Callable              # (scene, limit) -> spans of a few cells behind its countdown
+    stored_tails: Callable      # (replies, limits, moment) -> {id: tail}, for the status line
     # (snapshot, place, limit) -> (low, high), where it will be at its reset; None where unknown.
     ends: Callable
 
@@ -3923,7 +3923,7 @@ def show_statusline(options):
             (limit.id, limit) for limit in usage.limits if is_running(limit, now)
         )
         for part in LIMIT_PARTS:
-            tails.update(part.stored_tails(replies, Moment(now)))
+            tails.update(part.stored_tails(replies, limits.values(), Moment(now)))
     except (SourceError, OSError, ValueError, LookupError, TypeError, AttributeError):
         pass                            # what is told is shown all the same
     usage = Usage(tuple(sorted(limits.values(), key=rank)))
@@ -3961,10 +3961,13 @@ def status_line(usage, model, moment, width, ends, tails={}):
     if limits:
         first, bare = limits[0], [number_spans(limit) for limit in limits]
         others = [number_spans(limit, has_dollars=True) for limit in limits[1:]]
-        tail = tails.get(first.id)
+        warned = [number_spans(limit, True, None, warning(tails.get(limit.id, ())))
+                  for limit in limits[1:]]
+        tail = tails.get(first.id, ())
         lines = [
-            [number_spans(first, True, moment, tail, ends)] + others + models,
-            [number_spans(first, True, moment, tail)] + others + models,
+            [number_spans(first, True, moment, tail, ends)] + warned + models,
+            [number_spans(first, True, moment, tail)] + warned + models,
+            [number_spans(first, True, moment, warning(tail))] + others + models,
             [number_spans(first, True, moment)] + others + models,
             bare + models,
             bare,
@@ -3980,7 +3983,12 @@ def status_line(usage, model, moment, width, ends, tails={}):
     return trimmed(fit(line, min(width, width_of(line))))
 
 
-def number_spans(limit, has_dollars=False, moment=None, tail='', ends=''):
+def warning(tail):
+    """Return the spans of a tail if it warns: the limit runs out."""
+    return tuple(span for span in tail if span.text.startswith('⚠'))
+
+
+def number_spans(limit, has_dollars=False, moment=None, tail=(), ends=''):
     """Return the spans of the name and the percent of a Limit.
 
     With a moment it has a countdown, with `ends` a bar between them, and at the end the tail. The
@@ -4002,7 +4010,7 @@ def number_spans(limit, has_dollars=False, moment=None, tail='', ends=''):
     elif moment and limit.kind != 'spend':
         spans += (Span(' ' + short_left(limit, moment), 'soft'),)
     if tail:
-        spans += (Span(' ' + tail, role),)
+        spans += (Span(' '),) + tail
     return spans
 
 
@@ -4014,7 +4022,7 @@ def summary_line(usage, moment, width, tails={}):
     """
     limits, gap = usage.limits, '  '
     long = [
-        number_spans(limit, True, moment, tails.get(limit.id))
+        number_spans(limit, True, moment, tails.get(limit.id, ()))
         for limit in limits
     ]
     short = [number_spans(limit, True, moment) for limit in limits]
@@ -4042,10 +4050,8 @@ def limit_names(limit):
 
 
 def landing_tails(limits, scene):
-    """Return {id: what other features tell of a Limit in a few cells}, '' where that is
-    nothing.
-    """
-    return {limit.id: ''.join(part.tail(scene, limit) for part in LIMIT_PARTS)
+    """Return {id: the spans of what other features tell of a Limit in a few cells}."""
+    return {limit.id: sum((part.tail(scene, limit) for part in LIMIT_PARTS), ())
             for limit in limits}
 
 
@@ -4064,6 +4070,7 @@ def limit_rows(limit, columns, scene, landing):
     if limit.kind != 'spend':
         tail = short_left(limit, scene.moment)
     if columns.tail > TAIL_CELLS:
+        landing = ''.join(span.text for span in landing)
         tail += ' ' + landing.ljust(columns.tail - TAIL_CELLS - 1)
     yield Row(LIST, bar_line(limit_names(limit), limit.used, columns, tail,
                              elapsed=elapsed_part(limit, scene.moment, columns.bar)))
@@ -4114,7 +4121,7 @@ def usage_rows(scene):
         return
     shorts = [limit.short for limit in usage.limits]
     landings = landing_tails(usage.limits, scene)
-    more = max(map(cells, landings.values()), default=0)
+    more = max(map(width_of, landings.values()), default=0)
     columns = columns_for(scene.width, shorts, scene.compact, more and more + 1)
     for index, limit in enumerate(usage.limits):
         if index:
@@ -4713,7 +4720,8 @@ class OutlookPoller(Poller):
         self.store = setup.store
         self.account = None         # whose samples are known
         self.seen = None            # the stamp of the store, and the account, that were looked at
-        self.made_at = 0.0
+        self.made_at = self.clock()
+        self.histories = {}
 
     def once(self):
         now = self.clock()
@@ -4721,12 +4729,17 @@ class OutlookPoller(Poller):
         seen = file_stamp(self.store.path), account
         if seen == self.seen and 0 <= now - self.made_at < MINUTE:
             return WATCH_SECONDS
-        histories, _ = tried(self.read, account, now)
+        histories, failure = tried(self.read, account, now)
+        if failure and failure.code == 'locked' and 0 <= now - self.made_at < LOCKED_SECONDS:
+            return STORE_LOOK
+        if not failure:                 # else what was known stays
+            self.histories = histories
         self.seen, self.made_at = seen, now
-        self.tell('outlook', Known(histories or {}, now, phase=PLANNED))
-        if histories:
-            tried(self.store_outlooks, histories, now)
-        return WATCH_SECONDS if histories else STORE_LOOK
+        self.tell('outlook', Known(self.histories, now, phase=PLANNED))
+        if not histories:
+            return STORE_LOOK
+        tried(self.store_outlooks, histories, now)
+        return WATCH_SECONDS
 
     def ask_now(self, at, max_age=None):
         self.seen = None
@@ -4745,28 +4758,32 @@ class OutlookPoller(Poller):
     def read(self, account, now):
         """Read what is new -> {id of a limit: its History}. SourceError of the store.
 
-        A limit whose window has ended, or not begun, has none.
+        Of a limit whose window has ended, or not begun, it has the past alone.
         """
         if account != self.account or now < self.made_at:       # the clock was set back
             self.begin(account, now)
+        found = self.store.samples(account, self.since, now)
+        if not self.past:
+            self.take_pasts({name: new[-1][2] for name, (_, new) in found.items() if new}, now)
         histories = {}
-        for name, (window, new) in self.store.samples(account, self.since, now).items():
+        for name, (window, new) in found.items():
             if new:
                 self.since[name] = new[-1][0]
             if window:
                 running = self.take(name, window, new, now)
-                if running:
+                if running or name in self.past:
                     histories[name] = self.history(name, window, running, now)
         return histories
 
     def begin(self, account, now):
         """Begin with the past of an account.
 
-        The store has it; where it has none, other programs may, which are asked once. Of the week
-        all samples are read, for they tell what a full 5-hour window takes of it.
+        The store has it. Of the week all samples are read, for they tell what a full 5-hour
+        window takes of it.
         """
         stored = self.store.windows(account, now)
         self.account = account
+        self.histories = {}
         self.samples, self.past = {}, {}    # name -> tuple of samples, of Summaries
         self.since = {}                     # name -> the time of the last sample that was read
         for name, bodies in stored.items():
@@ -4777,10 +4794,20 @@ class OutlookPoller(Poller):
                 self.since[name] = (
                     self.past[name][-1].resets_at - 1
                 )
-        if not stored:
-            for read in PASTS:
-                for name, window, samples in read(now):
-                    self.keep(name, window, samples, now)
+
+    def take_pasts(self, ends, now):
+        """Take what other programs know of the past, where the store has none.
+
+        `ends` are the resets of this account, {name of a limit: time}: a program that tells of
+        none of them tells of another account, or of nobody yet.
+        """
+        for read in PASTS:
+            pasts = list(read(now))
+            for name, _, samples in pasts:
+                if abs(samples[-1][2] - (ends.get(name) or 0)) <= SAME_WINDOW:
+                    for past in pasts:
+                        self.keep(*past, now)
+                    break
 
     def keep(self, name, window, samples, now):
         """Add the Summaries of finished windows to the past of a limit, here and in the store.
@@ -4822,9 +4849,14 @@ class OutlookPoller(Poller):
         return running
 
     def history(self, name, window, running, now):
-        """Return the History of a limit, of whose window that runs these are the samples."""
-        used, resets_at = running[-1][1:]
+        """Return the History of a limit, of whose window that runs these are the samples.
+
+        Between two windows there are none, and it is the past alone.
+        """
         past = self.past.get(name, ())
+        if not running:
+            return NO_HISTORY._replace(window=window, past=past)
+        used, resets_at = running[-1][1:]
         full_left = None
         if name == 'seven_day':
             parts = week_parts(
@@ -4903,7 +4935,8 @@ def rate_words(rate):
     """Return a rate that is not to be exceeded, two digits of it, rounded down: 9.96 -> '9.9'."""
     if rate >= 10:
         return '%d' % rate
-    return '%g' % (int(rate * 10) / 10)
+    digits = 10 if rate >= 1 else 100
+    return '%g' % (int(rate * digits) / digits)
 
 
 def landing_role(outlook):
@@ -4926,9 +4959,9 @@ def landing_rows(scene, limit):
 
 
 def landing_sign(outlook, resets_at, moment):
-    """Return the shortest of `landing_words`; '' where there are none."""
-    words = landing_words(outlook, resets_at, moment) or ('',)
-    return words[-1]
+    """Return the shortest of `landing_words` as spans; none where there are none."""
+    return tuple(Span(words, landing_role(outlook))
+                 for words in landing_words(outlook, resets_at, moment)[-1:])
 
 
 def landing_tail(scene, limit):
@@ -4937,14 +4970,23 @@ def landing_tail(scene, limit):
     return landing_sign(found, limit.resets_at, scene.moment)
 
 
-def stored_tails(replies, moment):
-    """{id: `landing_sign`} of the outlooks that a monitor has stored of late."""
+def stored_tails(replies, limits, moment):
+    """{id: `landing_sign`} of the outlooks that a monitor has stored of late.
+
+    One that the numbers of now have overtaken is left out.
+    """
     at, body = replies.get('outlook', (0.0, '{}'))
-    tails = {}
-    if 0 <= moment.now - at < STORED_MAX_AGE:
-        for name, (resets_at, low, high, out_from, out_until) in json.loads(body).items():
+    if not 0 <= moment.now - at < STORED_MAX_AGE:
+        return {}
+    told, tails = json.loads(body), {}
+    for limit in limits:
+        if limit.id in told and limit.resets_at and limit.used < 100:
+            resets_at, low, high, out_from, out_until = told[limit.id]
             found = Outlook(low, high, out_from, out_until, 0)
-            tails[name] = landing_sign(found, resets_at, moment)
+            is_same = abs(resets_at - limit.resets_at) <= SAME_WINDOW
+            is_over = out_from is not None and out_from <= moment.now
+            if is_same and high >= limit.used and not is_over:
+                tails[limit.id] = landing_sign(found, resets_at, moment)
     return tails
 
 
@@ -4972,7 +5014,7 @@ def outlook_help(scene):
         found = history_of(scene.snapshot, scene.place, limit).outlook
         if found.low is not None and found.windows_seen < FEW_WINDOWS:
             windows = 'windows' if found.windows_seen != 1 else 'window'
-            yield 'The landing of %s is from %d past %s.' % (
+            yield 'The landing of %s is from %d past %s of yours.' % (
                 limit.label, found.windows_seen, windows)
 
 
@@ -5079,7 +5121,9 @@ def picture_rows(limit, scene):
     """
     history = history_of(scene.snapshot, scene.place, limit)
     outlook, moment, room = history.outlook, scene.moment, scene.height
-    words = landing_words(outlook, limit.resets_at, moment) or ('No outlook yet',)
+    words = landing_words(outlook, limit.resets_at, moment) or ('No outlook now',)
+    if limit.used >= 100:
+        words = reset_words(limit, moment)
     words_row = Row(LIST, *words, role=landing_role(outlook))
     if scene.width < PICTURE_WIDTH or room < PICTURE_HEIGHT:
         yield words_row
@@ -5153,8 +5197,10 @@ def history_rows(scene):
     yield Row(LIST, '%d windows in %d days, %d full' % (len(past), HISTORY_DAYS, len(waits))
               + waited, words + waited, words, role='soft')
     days = {}
-    running = history.resets_at - history.window, history.samples[-1][1]
-    for start, peak in [(summary.start, summary.peak) for summary in past] + [running]:
+    windows = [(summary.start, summary.peak) for summary in past]
+    if history.samples:
+        windows.append((history.resets_at - history.window, history.samples[-1][1]))
+    for start, peak in windows:
         days.setdefault(date.fromtimestamp(start), []).append(
             (start, peak)
         )
@@ -5213,6 +5259,8 @@ def show_history(options):
     Nobody is asked, and nothing is written.
     """
     now, env = time.time(), os.environ
+    for place in config_folders(options)[:1]:
+        env = env_of(place, env)
     account = account_key(Logins(env).identity(), env)
     found, failure = tried(
         store_of(env).samples, account, {}, now
@@ -6433,8 +6481,8 @@ DOCUMENTS.append(Document(
 LIMIT_PARTS.append(LimitPart(
     rows=lambda scene, limit: (),
     json=lambda snapshot, place, limit, moment: {},
-    tail=lambda scene, limit: '',
-    stored_tails=lambda replies, moment: {},
+    tail=lambda scene, limit: (),
+    stored_tails=lambda replies, limits, moment: {},
     ends=lambda snapshot, place, limit: budget_ends(snapshot, limit)))
 OPTIONS['--user'] = {
     'metavar': 'EMAIL',
@@ -9302,7 +9350,7 @@ EXIT_CODES = '''exit codes:
   0    numbers were shown; the live view was ended with q or Ctrl+C
   1    there was nothing to show, the reason is on stderr
   2    bad arguments, or a config file that is wrong
-  3    --check: a limit is used to that percent or more
+  3    --check: a limit is used to that percent or more, or --projected to be
   130  what prints once was ended with Ctrl+C
   128 + number: the live view was ended by that signal'''
 # What `python3 -Ic` runs; the folder of the file is its first argument.
@@ -9693,15 +9741,16 @@ def check_account(options, snapshot, place, mode):
     The limits that are over go to stdout, the reason why one is not known goes to stderr.
     """
     moment = Moment(time.time())
-    usage, known = MODES[mode].limits(snapshot, place), MODES[mode].known(
+    told, known = MODES[mode].limits(snapshot, place), MODES[mode].known(
         snapshot, place
     )
+    usage = told
     if options.projected:
-        usage = usage._replace(limits=projected_limits(usage, snapshot, place))
+        usage = told._replace(limits=projected_limits(told, snapshot, place))
     code, over = check_limits(usage, options.check, moment)
     for limit in over:
         words = '%g%% used' % limit.used
-        if options.projected:
+        if limit not in told.limits:
             words = 'lands at up to %d%%' % percent_shown(min(limit.used, 100))
         emit('%s: %s, %s\n' % (limit.label, words, reset_words(limit, moment)[0]), sys.stdout)
     if code == 1 and usage.limits and usage.is_whole:

@@ -8,11 +8,12 @@ import pytest
 from harness import World
 from samples import FIVE_HOUR, NORMAL, NOW, PLACE, SEVEN_DAY, UI
 
-from claude_usage import (DAY, HOUR, MINUTE, SAMPLE_INTERVAL, History, Known, Limit,
-                          Logins, Moment, Outlook, OutlookPoller, Reading, Setup, Store, Summary,
-                          Usage, absorb, account_key, as_json, as_metrics, bar, cells,
-                          check_limits, compose, landing_words, outlook_from,
-                          projected_limits, stored_tails)
+from claude_usage import (DAY, HOUR, MINUTE, PLANNED, SAMPLE_INTERVAL, STORE_LOOK, History, Known,
+                          Limit, Logins, Moment, Outlook, OutlookPoller, Reading, Setup,
+                          SourceError, Store, Summary, Usage, absorb, account_key, as_json,
+                          as_metrics, bar, cells, check_limits, compose, landing_words,
+                          outlook_from, projected_limits, rate_words, stored_tails)
+
 
 WINDOW = 5 * HOUR
 ENDS = FIVE_HOUR.resets_at
@@ -225,11 +226,26 @@ def test_check_projected():
     assert check_limits(projected, 90, Moment(NOW))[0] == 3
 
 
+@pytest.mark.parametrize('rate, words', [
+    (112, '112'), (10.9, '10'), (9.96, '9.9'), (1, '1'), (0.99, '0.99'), (0.049, '0.04')])
+def test_rates_are_rounded_down(rate, words):
+    assert rate_words(rate) == words
+
+
 def test_stored_tails(zone):
-    body = json.dumps({'five_hour': [ENDS, 60, 88, None, None]})
-    assert stored_tails({'outlook': (NOW - 599, body)}, Moment(NOW)) == {'five_hour': '→88%'}
-    assert stored_tails({'outlook': (NOW - 601, body)}, Moment(NOW)) == {}
-    assert stored_tails({}, Moment(NOW)) == {}
+    def tails(age, used=60.0, later=0, told=(60, 88, None, None)):
+        body = json.dumps({'five_hour': (ENDS,) + told})
+        limit = Limit('five_hour', '5-Hour', '5h', used, ENDS + later, WINDOW)
+        found = stored_tails({'outlook': (NOW - age, body)}, [limit], Moment(NOW))
+        return {name: [(span.text, span.role) for span in spans]
+                for name, spans in found.items()}
+    assert tails(599) == {'five_hour': [('→88%', 'orange')]}
+    assert tails(601) == tails(9, later=HOUR) == {}
+    assert stored_tails({}, [], Moment(NOW)) == {}
+    # What the numbers of now have overtaken is not said.
+    assert tails(9, used=100.0) == tails(9, used=89.0) == {}
+    assert tails(9, told=(120, 130, NOW + 60, NOW + 90))['five_hour'][0][1] == 'red'
+    assert tails(9, told=(120, 130, NOW - 60, NOW + 90)) == {}
 
 
 def test_history_as_csv_and_json(server, tmp_path, home, capsys, monkeypatch):
@@ -305,7 +321,9 @@ def test_windows_come_and_go(watcher):
         assert history.outlook.low is not None and history.resets_at == int(ends)
         assert len(history.samples) <= 2 * HOUR / SAMPLE_INTERVAL + 1
         watcher.now = ends + MINUTE
-        assert 'five_hour' not in watcher.histories(), 'its window has ended'
+        history = watcher.histories()['five_hour']
+        assert not history.samples and len(history.past) == count + 1, 'its window has ended'
+        assert history.outlook.low is None
     watcher.start()
     watcher.run(2 * HOUR, watcher.now + WINDOW)
     again = watcher.histories()['five_hour']
@@ -321,19 +339,41 @@ def test_a_window_that_has_not_begun_is_none(watcher):
     assert list(watcher.histories()) == ['five_hour']
 
 
-def test_the_past_of_another_program_is_taken_once(watcher, monkeypatch):
+@pytest.mark.parametrize('later, past', [(0, [58.0]), (30, [58.0]), (HOUR, []), (-DAY, [])])
+def test_the_past_of_another_program_is_taken_once(watcher, monkeypatch, later, past):
+    """If it is of the same account: a window that runs ends at the same time."""
     import claude_usage
-    calls, ends = [], watcher.now - HOUR
+    calls, ends = [], watcher.now + WINDOW
 
     def read(now):
         calls.append(now)
-        yield 'five_hour', WINDOW, [(ends - WINDOW + step * 600, step * 2.0, ends)
-                                    for step in range(30)]
+        old = [(ends - 2 * WINDOW + step * 600, step * 2.0, ends - WINDOW) for step in range(30)]
+        yield 'five_hour', WINDOW, old + [(watcher.now, 1.0, ends + later)]
     monkeypatch.setattr(claude_usage, 'PASTS', [read])
-    watcher.run(2 * HOUR, watcher.now + WINDOW)
-    assert [window.peak for window in watcher.histories()['five_hour'].past] == [58.0]
+    assert watcher.histories() == {}
+    watcher.run(2 * HOUR, ends)
+    assert [window.peak for window in watcher.histories()['five_hour'].past] == past
+    count = len(calls)
     watcher.start()
-    assert len(watcher.histories()['five_hour'].past) == 1 and len(calls) == 1
+    assert len(watcher.histories()['five_hour'].past) == len(past)
+    assert len(calls) == count or not past
+
+
+def test_a_store_that_is_locked_for_a_while_costs_nothing(watcher):
+    watcher.run(2 * HOUR, watcher.now + WINDOW)
+    known, count = watcher.histories(), len(watcher.told)
+    real = watcher.store.samples
+
+    def locked(*_):
+        raise SourceError('locked')
+    watcher.store.samples = locked
+    watcher.poller.ask_now(watcher.now)
+    assert watcher.poller.once() == STORE_LOOK and len(watcher.told) == count
+    watcher.now += 15                       # it goes on without new samples
+    watcher.poller.once()
+    assert watcher.told[-1].known == Known(known, watcher.now, phase=PLANNED)
+    watcher.store.samples = real
+    assert set(watcher.histories()) == set(known)
 
 
 def test_it_is_left_for_the_status_line(watcher):
@@ -371,7 +411,7 @@ def test_a_clock_that_jumps_ahead_and_back(watcher):
     watcher.run(2 * HOUR, ends)
     before = watcher.histories()['five_hour'].outlook
     watcher.now += 4 * HOUR
-    assert watcher.histories() == {}
+    assert not watcher.histories()['five_hour'].samples
     watcher.now -= 4 * HOUR
     for _ in range(2):
         history = watcher.histories()['five_hour']
