@@ -5048,12 +5048,12 @@ def outlook_metrics(snapshot, place, moment, mode):
     return {'limit_projected_ratio': samples}
 
 
-def chart_layers(limit, history, width, height, now, has_range):
+def chart_layers(history, width, height, now, has_range):
     """Draw a window from its start to its reset, 0 to 100 percent -> layers, the last on top.
 
     They are 100 percent, the even pace, the range to come, now, and the course so far: each
     (role, ASCII character, dots). A dot is (half cells from the left, quarters of one from the
-    top). Between two samples the course is a straight line.
+    top). Between two samples the course is a straight line; it has the colour of each level.
     """
     columns, lowest = 2 * width, 4 * height - 1
     end, outlook = history.resets_at, history.outlook
@@ -5065,12 +5065,14 @@ def chart_layers(limit, history, width, height, now, has_range):
         return round(
             (100 - max(0, min(percent, 100))) / 100 * lowest
         )
-    course, fan, last = [], [], lowest
+    course, fan, last = {}, [], lowest
     for x in range(columns):
         at = start + (x + 0.5) / columns * history.window
         if at <= now:
-            row = row_of(percent_at(points, at))
-            course += [(x, y) for y in range(row, last + 1)]
+            percent = percent_at(points, at)
+            row = row_of(percent)
+            dots = course.setdefault(level(percent), [])
+            dots += [(x, y) for y in range(row, last + 1)]
             last = row
         elif has_range and outlook.low is not None:
             way = (at - now) / (end - now)
@@ -5093,22 +5095,24 @@ def chart_layers(limit, history, width, height, now, has_range):
         ('dim', '.', pace),
         (landing_role(outlook), ':', fan),
         ('strong', '|', present),
-        (level(limit.used), '*', course),
-    ]
+    ] + [(role, '*', dots) for role, dots in course.items()]
 
 
 def chart_lines(layers, width, height, is_ascii):
-    """Return layers as lines of spans; a cell shows the dots of its topmost layer alone."""
-    shown = {}
+    """Return layers as lines of spans; a cell shows the dots of its topmost layer, and of others
+    with the same character.
+    """
+    drawn = {}                          # (column, row) -> (ASCII character, dots, role)
     for role, plain, dots in layers:
-        bits = {}
         for x, y in dots:
             cell = x // 2, y // 4
-            bits[cell] = (
-                bits.get(cell, 0) | DOTS[x % 2][y % 4]
-            )
-        for cell, found in bits.items():
-            shown[cell] = Span(plain if is_ascii else chr(0x2800 + found), role)
+            before, bits, _ = drawn.get(cell, (plain, 0, ''))
+            if before != plain:
+                bits = 0
+            drawn[cell] = plain, bits | DOTS[x % 2][y % 4], role
+    shown = {}
+    for cell, (plain, bits, role) in drawn.items():
+        shown[cell] = Span(plain if is_ascii else chr(0x2800 + bits), role)
     return [tuple(shown.get((x, y), Span(' ')) for x in range(width))
             for y in range(height)]
 
@@ -5139,7 +5143,7 @@ def picture_rows(limit, scene):
     begin = history.resets_at - history.window
     now = begin + (moment.now - begin) // step * step
     moment.change_at(now + step + 0.001)
-    layers = chart_layers(limit, history, width, height, now, room > PICTURE_HEIGHT)
+    layers = chart_layers(history, width, height, now, room > PICTURE_HEIGHT)
     labels = {0: '100%', height // 2: '50%', height - 1: '0%'}
     for y, line in enumerate(chart_lines(layers, width, height, scene.ui.ascii)):
         if has_labels:
