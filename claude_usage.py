@@ -7853,8 +7853,7 @@ def events(before, after, now, watched):
         if 'failure' in words and known.failure and is_silent:
             reason = message(known.failure, known.next_at, Moment(now), mode)
             window = known.at or now // DAY * DAY       # without numbers it is told once a day
-            words = 'No numbers for 15 minutes. ' + reason
-            yield Event('failure', place, NO_LIMIT, window, words)
+            yield Event('failure', place, NO_LIMIT, window, 'No numbers for 15 minutes. ' + reason)
 
 
 def limit_event(kind, place, limit, window, words, now, percent=0):
@@ -7901,8 +7900,6 @@ class AlertPoller(Poller):
         return True
 
     def see(self, snapshot, mode, places):
-        if mode != 'code':
-            places = places[:1]
         if self.words or self.options.title:
             self.shown = snapshot, mode, places
             self.asked.set()
@@ -7916,6 +7913,7 @@ class AlertPoller(Poller):
             self.since, self.lines = now, []
             self.tell('alerts', Known([]))
         watched = Watched(self.words, mode, places, self.since)
+        names, firsts = account_names(snapshot, mode, places), []
         for event in events(self.before, snapshot, now, watched):
             place = event.place
             account = account_key(snapshot[place, 'identity'].value, env_of(place, self.env))
@@ -7923,21 +7921,22 @@ class AlertPoller(Poller):
             if event.is_told(self.noted.get(key)):
                 continue
             self.noted[key] = event
-            name = MODES[mode].name(snapshot, place)
             if len(places) > 1:
-                event = event._replace(message='%s: %s' % (name, event.message))
+                event = event._replace(message='%s: %s' % (names[place], event.message))
             is_first = self.options.demo or self.note(account, event)
             if is_first or now - self.since >= SETTLE_SECONDS:
                 self.show(event.message, is_alert=True)
             if is_first:
-                if self.options.alert:      # the demo alone is silent
-                    self.tell('bell', Known(now))
-                reason = self.options.on_alert and self.run_command(name, event)
-                if reason:
-                    self.show('The alert command failed: %s.' % reason)
+                firsts.append(event)
+        if firsts and self.options.alert:   # the demo alone is silent
+            self.tell('bell', Known(now))
         if self.options.title:
             self.tell('title', Known(title_words(snapshot, mode, places)))
-        self.before, self.looked_at = snapshot, now
+        for event in firsts:
+            reason = self.options.on_alert and self.run_command(names[event.place], event)
+            if reason:
+                self.show('The alert command failed: %s.' % reason)
+        self.before, self.looked_at = snapshot, self.clock()
         return ALERT_LOOK
 
     def show(self, words, is_alert=False):
@@ -7947,7 +7946,10 @@ class AlertPoller(Poller):
             self.lines = [(self.clock(), words)] + others[:2]
             self.tell('alerts', Known(self.lines))
         elif is_alert:
-            emit(words + '\n', sys.stdout)
+            try:
+                emit(words + '\n', sys.stdout)
+            except OSError as error:
+                warn('Cannot print: %s.' % error.strerror)
         else:
             warn(words)
 
@@ -8046,7 +8048,9 @@ def find_alerts(setup, snapshot, moment):
     options = setup.options
     if options.alert:
         yield Finding(True, 'Alerts', ', '.join(options.alert) + '.')
-    if options.on_alert:
+    if options.on_alert and not options.alert:
+        yield Finding(False, 'Alert command', 'needs an --alert.')
+    elif options.on_alert:
         path = shutil.which(options.on_alert[0])
         words = clean(path or options.on_alert[0] + ' cannot be run') + '.'
         yield Finding(bool(path), 'Alert command', words)
@@ -8060,9 +8064,15 @@ def alert_option(words):
 
 
 def command(words):
-    """Return the words of --on-alert, split as by a shell. ValueError if that is not possible."""
+    """Return the words of --on-alert, split as by a shell.
+
+    ValueError if that is not possible, or where they cannot be run.
+    """
     import shlex
-    return shlex.split(words, posix=not WINDOWS)
+    parts = shlex.split(words, posix=not WINDOWS)
+    if not parts or not parts[0] or b'\0' in os.fsencode(words):
+        raise ValueError('no command')
+    return parts
 
 
 WATCHERS.append(AlertPoller)
@@ -8184,16 +8194,30 @@ class Choice(NamedTuple):
 
 
 def accounts_of(snapshot, ui):
-    """Return the places to show: where several config directories have one account, the first of
-    them.
+    """Return the places to show: of several config directories with one account, the first that
+    has a login.
 
-    Two places are known to have one account once the identities in both have been read.
+    Two places are known to have one account once the identities in both have been read. Console
+    mode is about no place.
     """
+    def has_login(place):
+        credentials = snapshot[place, 'credentials'].value
+        return bool(credentials) and not isinstance(credentials.login, Failure)
+    if not ui.places or ui.mode == 'console':
+        return [ui.place]
     found = {}
-    for place in ui.places or (ui.place,):
+    for place in ui.places:
         identity = snapshot[place, 'identity'].value or Account()
-        found.setdefault(identity.uuid or place, place)
-    return list(found.values())
+        found.setdefault(identity.uuid or place, []).append(place)
+    return [max(same, key=has_login) for same in found.values()]
+
+
+def account_names(snapshot, mode, places):
+    """Return {place: what tells its account from others}, each name once."""
+    names = {place: MODES[mode].name(snapshot, place) for place in places}
+    told = list(names.values())
+    return {place: name if told.count(name) < 2 else '%s %s' % (name, short_path(place))
+            for place, name in names.items()}
 
 
 def panels_of(scene):
@@ -8205,9 +8229,8 @@ def panels_of(scene):
     mode, snapshot = scene.ui.mode, scene.snapshot
     if not mode:
         return [Choice(UNKNOWN_TITLE, [looking_rows], scene.ui.place, True)]
-    places = [scene.ui.place]
-    if mode == 'code':
-        places = accounts_of(snapshot, scene.ui)
+    places = accounts_of(snapshot, scene.ui)
+    names = account_names(snapshot, mode, places)
     choices = []
     for place in places:
         scene = scene._replace(place=place, width=WIDE, height=WIDE)    # as on any other screen
@@ -8219,7 +8242,7 @@ def panels_of(scene):
         for title, parts in panels.items():
             is_first = title == MODES[mode].title
             if is_first and len(places) > 1:
-                title = MODES[mode].name(snapshot, place)
+                title = names[place]
             choices.append(Choice(title, parts, place, is_first))
     return choices
 
@@ -8562,10 +8585,11 @@ def as_metrics(snapshot, places, moment, mode):
     found, helps = {}, dict(METRICS)
     for feature in DOCUMENTS:
         helps.update(feature.helps)
+    names = account_names(snapshot, mode, places)
     for place in places:
         account = {}
         if len(places) > 1:
-            account = {'account': MODES[mode].name(snapshot, place)}
+            account = {'account': names[place]}
         for name, samples in account_metrics(snapshot, place, moment, mode).items():
             found.setdefault(name, []).extend(
                 (dict(account, **labels), value) for labels, value in samples)
@@ -9652,16 +9676,13 @@ def verdict(snapshot, ui):
     places = accounts_of(snapshot, ui)
     if any(has_numbers(snapshot, place, ui.mode) for place in places):
         return 0
-    for place in places:
-        known = MODES[ui.mode].known(snapshot, place)
+    for place, name in account_names(snapshot, ui.mode, places).items():
+        known, words = MODES[ui.mode].known(snapshot, place), NO_LIMITS
         if known.failure:
-            warn(
-                message(
-                    known.failure, known.next_at, Moment(time.time()), ui.mode
-                )
-            )
-        else:
-            warn(NO_LIMITS)
+            words = message(known.failure, known.next_at, Moment(time.time()), ui.mode)
+        if len(places) > 1:
+            words = '%s: %s' % (name, words)
+        warn(words)
     return 1
 
 
@@ -9687,6 +9708,8 @@ def show_once(setup, pollers, ui):
     snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE, tell_progress)
     if any(has_numbers(snapshot, place, ui.mode) for place in accounts_of(snapshot, ui)):
         size = terminal_size(fallback=(80, 500))
+        if ui.places and not size_given('LINES', 0):
+            size = size[0], 500             # all of them
         frame = compose(
             snapshot, ui._replace(hint=False), size, Moment(time.time())
         )
@@ -9734,15 +9757,19 @@ def show_check(setup, pollers, ui):
         ui = ui._replace(mode='code')       # only there are limits
     snapshot, ui = collect(pollers, setup.inbox, ui, ONCE_MAX_AGE)
     places = accounts_of(snapshot, ui)
-    codes = [check_account(setup.options, snapshot, place, ui.mode) for place in places]
+    codes = []
+    for place, name in account_names(snapshot, ui.mode, places).items():
+        name = name + ': ' if len(places) > 1 else ''
+        codes.append(check_account(setup.options, snapshot, place, ui.mode, name))
     warn(snapshot['', 'store'].value)
     return max(codes)
 
 
-def check_account(options, snapshot, place, mode):
+def check_account(options, snapshot, place, mode, name=''):
     """Return the exit code of --check for one account, after saying what there is to say of it.
 
-    The limits that are over go to stdout, the reason why one is not known goes to stderr.
+    The limits that are over go to stdout, the reason why one is not known goes to stderr; before
+    each stands the `name` of the account, where there are several.
     """
     moment = Moment(time.time())
     told, known = MODES[mode].limits(snapshot, place), MODES[mode].known(
@@ -9756,16 +9783,17 @@ def check_account(options, snapshot, place, mode):
         words = '%g%% used' % limit.used
         if limit not in told.limits:
             words = 'lands at up to %d%%' % percent_shown(min(limit.used, 100))
-        emit('%s: %s, %s\n' % (limit.label, words, reset_words(limit, moment)[0]), sys.stdout)
+        emit('%s%s: %s, %s\n' % (name, limit.label, words, reset_words(limit, moment)[0]),
+             sys.stdout)
     if code == 1 and usage.limits and usage.is_whole:
         oldest = min(limit.at for limit in usage.limits)
-        warn('The last numbers are %s old.' % countdown(moment.age(oldest)))
+        warn(name + 'The last numbers are %s old.' % countdown(moment.age(oldest)))
     elif code == 1 and known.failure:
-        warn(message(known.failure, known.next_at, moment, mode))
+        warn(name + message(known.failure, known.next_at, moment, mode))
     elif code == 1 and usage.is_whole:
-        warn(NO_LIMITS)
+        warn(name + NO_LIMITS)
     elif code == 1:
-        warn('Not all limits are known.')
+        warn(name + 'Not all limits are known.')
     return code
 
 
@@ -9861,9 +9889,8 @@ def config_folders(options):
     usual one.
     """
     named = options.config_dir or ()
-    return list(
-        dict.fromkeys(os.path.expanduser(place).rstrip(os.sep) for place in named)
-    )
+    folders = [os.path.expanduser(place) for place in named]
+    return list(dict.fromkeys(folder.rstrip(os.sep) or os.sep for folder in folders))
 
 
 def show(options):

@@ -9,8 +9,9 @@ import pytest
 from samples import FIVE_HOUR, NOW, SEVEN_DAY, UI
 
 import captures
-from claude_usage import (Account, Failure, Known, Moment, Reading, Snapshot, Turn, Ui, Usage,
-                          absorb, accounts_of, as_json, as_metrics, cells, compose, env_of, press)
+from claude_usage import (Account, Credentials, Failure, Known, Login, Moment, Reading, Snapshot,
+                          Turn, Ui, Usage, absorb, account_names, accounts_of, as_json,
+                          as_metrics, cells, compose, env_of, press)
 from server import Reply
 from terminal import COMMAND, QUICK, ROOT, Terminal, command, environment
 
@@ -61,6 +62,21 @@ def test_two_directories_with_one_account_are_one_box():
     assert accounts_of(known(b='/a'), PLACED) == ['/a', '/c', '/d']
     assert 'userb' not in shown(known(b='/a'), (160, 45))
     assert accounts_of(Snapshot(), UI) == [UI.place]
+    assert accounts_of(known(), PLACED._replace(mode='console')) == ['/a']
+
+
+def test_the_one_with_a_login_counts():
+    both = known(b='/a')
+    for place, login in (('/a', Failure('token_expired')), ('/b', Login('token', None, Account()))):
+        both[place, 'credentials'] = Known(Credentials(login, Failure('no_credentials'), 'code'))
+    assert accounts_of(both, PLACED) == ['/b', '/c', '/d']
+
+
+def test_names_that_are_the_same_are_told_apart():
+    same = known()
+    same['/b', 'identity'] = Known(same['/a', 'identity'].value._replace(uuid='/b'))
+    assert account_names(same, 'code', PLACES[:3]) == {
+        '/a': 'usera@example.com /a', '/b': 'usera@example.com /b', '/c': 'userc@example.com'}
 
 
 def test_tab_goes_through_them():
@@ -165,7 +181,7 @@ def test_bad_luck_of_some_does_not_hold_up_the_others(server, tmp_path):
         return Reply(body={'five_hour': {'utilization': 37, 'resets_at': None}})
     server.answer('/api/oauth/usage', usage)
     server.answer('/api/oauth/profile', Reply(500))
-    argv = command(DEAD, ACCOUNT_SECONDS=0.1, DIRECTORY_SECONDS=3, **QUICK) + [
+    argv = command(DEAD, ACCOUNT_SECONDS=0.1, **QUICK) + [
         '--api-url', server.url]
     env = environment(tmp_path, CLAUDE_USAGE_CONFIG_DIRS=os.pathsep.join(folders))
     with Terminal(argv, (200, 90), env=env) as terminal:

@@ -189,6 +189,24 @@ def test_accounts_are_told_apart(monitor_of):
     assert monitor.look(other, 5)[1] == 1 and monitor.look(both, 5)[1] == 0
 
 
+@pytest.mark.parametrize('places', [(PLACE, '/work'), ('/work', PLACE)])
+def test_the_failure_of_one_account_hides_nothing_of_another(places):
+    before, after = used(97), Snapshot(used(3, resets_at=NEXT))
+    after['/work', 'usage'] = Known(failure=Failure('network', 'Connection reset'))
+    watched = Watched(('failure', 'reset'), 'code', places, NOW - DAY)
+    found = [(event.kind, event.place) for event in events(before, after, NOW, watched)]
+    assert sorted(found) == [('failure', '/work'), ('reset', PLACE)]
+
+
+def test_all_lines_come_before_the_first_command(monitor_of):
+    monitor = monitor_of('80', places=(PLACE, '/work'), on_alert=['false'])
+    both = Snapshot(used(81))
+    both['/work', 'identity'] = Known(ACCOUNT._replace(uuid='u2', email='me@work.example'))
+    both['/work', 'usage'] = both[PLACE, 'usage']
+    assert monitor.look(both) == (
+        ['user@example', 'me@work', 'The alert command failed: it ended with 1'], 1)
+
+
 # --- The screen and the command ---
 
 @pytest.mark.parametrize('age, shown', [(0, ['⚠ five']), (59, ['⚠ five']), (61, [])])
@@ -257,15 +275,19 @@ def test_the_doctor_names_alerts_and_command():
         return [tuple(finding) for finding in find_alerts(setup, NORMAL, Moment(NOW))]
     assert found() == []
     assert found(alert=['80', 'reset']) == [(True, 'Alerts', '80, reset.')]
-    (is_good, place, words), = found(on_alert=['sh', '-c'])
+    (is_good, place, words) = found(alert=['80'], on_alert=['sh', '-c'])[1]
     assert is_good and place == 'Alert command' and words.endswith('/sh.')
-    assert found(on_alert=['no-such']) == [(False, 'Alert command', 'no-such cannot be run.')]
+    assert found(alert=['80'], on_alert=['no-such'])[1] == (
+        False, 'Alert command', 'no-such cannot be run.')
+    assert found(on_alert=['sh']) == [(False, 'Alert command', 'needs an --alert.')]
 
 
 def test_what_is_refused(ask):
     for words, reason in ((['--watch'], '--watch needs an --alert'),
                           (['--alert', 'now'], 'argument --alert: must be a percent, runout'),
-                          (['--on-alert', '"'], 'argument --on-alert: ')):
+                          (['--on-alert', '"'], 'argument --on-alert: '),
+                          (['--on-alert', "''"], 'argument --on-alert: '),
+                          (['--on-alert', ''], 'argument --on-alert: ')):
         done = ask(*words)
         assert done.code == 2 and reason in done.err and not done.out, words
     done = ask('--alert', '10')             # without a terminal it is --once
