@@ -67,8 +67,9 @@ def test_two_directories_with_one_account_are_one_box():
 
 def test_the_one_with_a_login_counts():
     both = known(b='/a')
-    for place, login in (('/a', Failure('token_expired')), ('/b', Login('token', None, Account()))):
-        both[place, 'credentials'] = Known(Credentials(login, Failure('no_credentials'), 'code'))
+    logins = {'/a': Failure('token_expired'), '/b': Login('token', None, Account())}
+    for place, login in logins.items():
+        both[place, 'credentials'] = Known(Credentials(login, Failure('x'), 'code'))
     assert accounts_of(both, PLACED) == ['/b', '/c', '/d']
 
 
