@@ -5485,12 +5485,11 @@ def cents_in(amount):
     decimal = exact_decimal()
     if amount is None:
         return decimal(0)
-    cents = decimal('1e15')
     if type(amount) in (decimal, int, str) and re.fullmatch(DECIMAL, str(amount)):
         cents = decimal(amount)
-    if cents.adjusted() >= 15:
-        raise SourceError('bad_reply', 'an amount is no number')
-    return cents
+        if cents.adjusted() < 15:
+            return cents
+    raise SourceError('bad_reply', 'an amount is no number')
 
 
 def add_cost(tables, cost, **names):
@@ -5611,9 +5610,8 @@ def parse_part(document, at):
     decimal = exact_decimal()
     tables = new_tables()
     for table, sums in document.items():
-        tables[table].update(
-            {name: decimal(cents) for name, cents in sums.items()}
-        )
+        for name, cents in sums.items():
+            tables[table][name] = decimal(cents)
     return tables
 
 
@@ -5793,15 +5791,6 @@ def project(by_day, now):
     return Projection(rate, projected, low, high)
 
 
-def summed(parts):
-    """The tables of several parts as one."""
-    tables = new_tables()
-    for part in parts:
-        for table, sums in part.items():
-            tables[table].update(sums)      # a Counter adds
-    return tables
-
-
 def ranked(sums, names):
     """{key: cents} -> ((name, cents), ...), the largest first; of keys without a name the key.
 
@@ -5824,17 +5813,17 @@ def reckon_console(parts, problems, you, at):
     neither is still to come.
     """
     exact_decimal()
-    bill, *days = month_parts(at)
+    costs = month_parts(at)
+    bill, days = costs[0], costs[1:]
     known = [part for part in days if part in parts]
-    unknown = set([bill] + days).difference(parts, problems)
-    tables = summed(
-        [parts[part] for part in [bill] + days if part in parts]
-    )
-    told = [
-        (part.split(' ')[0], problems[part])
-        for part in [bill] + days
-        if part in problems
-    ]
+    unknown = set(costs).difference(parts, problems)
+    tables = new_tables()
+    told = []
+    for part in costs:
+        for table, sums in parts.get(part, {}).items():
+            tables[table].update(sums)      # a Counter adds
+        if part in problems:
+            told.append((part.split(' ')[0], problems[part]))
     if tables['uncounted']:
         currencies = ', '.join(sorted(tables['uncounted']))
         told.append(('uncounted', Failure('uncounted', currencies)))
@@ -5877,23 +5866,22 @@ def with_budgets(console, amounts, at):
     that is not known, or not all of it, the Usage is not whole.
     """
     start, end = month_of(at)
+    own, organization = amounts
+    has_bill = 'bill' not in dict(console.problems)
     costs = (
-        (Limit('budget', 'Budget', 'Budget', None),
-         console.own, not console.partial),
-        (Limit('budget_org', 'Org Budget', 'Org', None),
-         console.total, 'bill' not in dict(console.problems)))
+        ('budget', 'Budget', 'Budget', own, console.own, not console.partial),
+        ('budget_org', 'Org Budget', 'Org', organization, console.total, has_bill))
     limits, is_whole = (), True
-    for most, (limit, cost, is_all) in zip(amounts, costs):
-        if most:
-            is_whole = is_whole and is_all and cost is not None
-        if most and cost is not None:
-            limits += (limit._replace(
-                used=float(cost) / most,
-                resets_at=end,
-                window=int(end - start),
-                kind='budget',
-                at=at,
-                amount=Amount(whole_cents(cost), most * 100, 2, 'USD')),)
+    for name, label, short, most, cost, is_all in costs:
+        if not most:
+            continue
+        if cost is None:
+            is_whole = False
+            continue
+        is_whole = is_whole and is_all
+        amount = Amount(whole_cents(cost), most * 100, 2, 'USD')
+        limits += (Limit(name, label, short, float(cost) / most, end, int(end - start),
+                         'budget', at, amount=amount),)
     return console._replace(budgets=Usage(limits, at, is_whole))
 
 
@@ -6291,8 +6279,12 @@ def breakdown_rows(scene):
     console = scene.known('console').value
     if not console:
         return []
+    users = console.by_user[:TOP_USERS]
+    others = [cents for _, cents in console.by_user[TOP_USERS:]]
+    if others:
+        users += (('%d others' % len(others), sum(others)),)
     tables = (
-        ('Claude Code by user' + console.partial, top(console.by_user)),
+        ('Claude Code by user' + console.partial, users),
         ('Claude Code by model' + console.partial, console.by_model),
         ('By workspace', console.by_workspace))
 
@@ -6308,16 +6300,6 @@ def breakdown_rows(scene):
             )
             rows.append(Row(LIST, name + (Span(amount),)))
     return rows[1:]
-
-
-def top(rows):
-    """The first TOP_USERS rows, and one of the sum of all others."""
-    best = rows[:TOP_USERS]
-    others = rows[TOP_USERS:]
-    if not others:
-        return best
-    rest = sum(cents for _, cents in others)
-    return best + (('%d others' % len(others), rest),)
 
 
 def console_summary(scene):
@@ -6824,8 +6806,7 @@ def pace_stamps(names):
     What is new in a database is in its journal at first, which stands beside the file itself, also
     where the name is a link to it.
     """
-    paths = [pace_path(name) for name in names]
-    paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
+    paths = [os.path.realpath(pace_path(name)) for name in names]
     return [file_stamp(path + ending) for path in paths for ending in ('', '-wal')]
 
 
@@ -6887,12 +6868,10 @@ def installed_version():
     It stands in the source that it was installed from; no release writes it into config.json.
     """
     source, _ = tried(read_json, pace_path('install_source'), '', str.strip)
-    for name in VERSION_FILES:
-        words, _ = tried(
-            read_json, os.path.join(source or '', name), '', str
-        )
+    for name in VERSION_FILES if source else ():
+        words, _ = tried(read_json, os.path.join(source, name), '', str)
         found = VERSION.search(words or '')
-        if source and found:
+        if found:
             return found.group(1)
     return ''
 
@@ -6999,11 +6978,7 @@ def parse_event(row):
     match = REVIEWER.search(words)
     if match:
         head += ' ' + clean(match.group())
-        words = (
-            words[: match.start()]
-            + '\n'
-            + words[match.end():]
-        )
+        words = REVIEWER.sub('\n', words, 1)
     lines = [clean(line, EVENT_MOST) for line in words.splitlines()]
     return PaceEvent(
         row['at'], head, [line for line in lines if re.search(r'\w', line)]
@@ -7042,25 +7017,21 @@ def read_pace_maker(now):
     is_old = tables and OLD_TABLES.issuperset(tables)
     if is_old:
         config.setdefault('poll_interval', OLD_POLL_INTERVAL)
-    config.update(ENGINE_DEFAULTS)
-    pace = PaceMaker(
-        config=dict(PACE_DEFAULTS, **config),
+    in_force = dict(PACE_DEFAULTS, **config)
+    release = [
+        int(digits) for digits in re.findall(r'\d+', version)[:3]
+    ]
+    if not any(in_force[window.switch] for window in PACE_WINDOWS):
+        if release >= VOIDING_RELEASE or not release and not is_old:
+            fields['decided'] = None
+    return PaceMaker(
+        config=in_force,
         shown=[key for key in PACE_SETTINGS if key in config or not is_old],
         tempo=tempo_of(config, state, tables),
         version=version,
         agents=agents or [],
         problems=problems,
         **fields)
-    release = [
-        int(digits) for digits in re.findall(r'\d+', version)[:3]
-    ]
-    if not any(pace.config[window.switch] for window in PACE_WINDOWS):
-        if release >= VOIDING_RELEASE or not release and not is_old:
-            pace = pace._replace(decided=None)
-    return pace
-
-
-Percent = Optional[float]
 
 
 class PacingDecision(NamedTuple):
@@ -7074,9 +7045,9 @@ class PacingDecision(NamedTuple):
     stale: bool = False                     # a window's reset is long past: no longer counted
     strategy: Optional[str] = None
     algorithm: str = 'adaptive'             # or 'legacy'
-    safe_allowance: Percent = None
-    projected_unthrottled: Percent = None   # utilization at the reset, at this pace ...
-    projected_throttled: Percent = None     # ... and with the delay
+    safe_allowance: Optional[float] = None
+    projected_unthrottled: Optional[float] = None   # percent at the reset, at this pace ...
+    projected_throttled: Optional[float] = None     # ... and with the delay
 
     @property
     def target(self):
@@ -7490,49 +7461,44 @@ def setting_words(value):
         return [SWITCHED[value]], '' if value else 'dim'
     if is_number(value):
         return [LOG_LEVELS[min(int(value), len(LOG_LEVELS) - 1)]], ''
-    kinds = [kind for sign, kind in HOOK_SIGNS.items() if sign in value]
-    return ['%s: %s' % (kind, value) for kind in kinds[:1]] + [
-        value
-    ], ''
+    for sign, kind in HOOK_SIGNS.items():
+        if sign in value:
+            return [kind + ': ' + value, value], ''
+    return [value], ''
 
 
 def settings_rows(scene):
     """The rows of the settings, then of what was counted: blockages of the last hour by category,
     what went to Langfuse and which secrets were masked in a day."""
-    def pair(label, wordings, role=''):
+    def pair(label, *wordings, role=''):
         column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
-        start = fit((Span(label, 'soft'),), column) + (
-            Span(' '),
-        )
-        return Row(
-            LIST,
-            *[start + (Span(words, role),) for words in wordings],
-        )
+        start = fit((Span(label, 'soft'),), column)
+        return Row(LIST, *[start + (Span(' '), Span(words, role)) for words in wordings])
 
     pace = scene.snapshot['', 'pace_maker'].value
     if not pace:
         return
     word, role = TEMPOS[pace.tempo]
-    yield pair('Tempo', [word], role)
+    yield pair('Tempo', word, role=role)
     for key in pace.shown:
         wordings, role = setting_words(pace.config[key])
-        yield pair(PACE_SETTINGS[key], wordings, role)
+        yield pair(PACE_SETTINGS[key], *wordings, role=role)
     if pace.version:
-        yield pair('Version', [pace.version])
+        yield pair('Version', pace.version)
     if pace.blockages is not None:
         yield Row(GAP)
         total = sum(row['count'] for row in pace.blockages)
-        yield pair('Blockages (1h)', ['%d' % total], 'strong')
+        yield pair('Blockages (1h)', '%d' % total, role='strong')
         for row in pace.blockages:
             name = BLOCKAGES.get(row['category'], row['category'])
-            yield pair('  %s' % name, ['%d' % row['count']])
+            yield pair('  ' + name, '%d' % row['count'])
     for row in pace.langfuse or ():
         yield Row(GAP)
-        yield pair('Langfuse (24h)', [
-            '%(sessions)d sessions, %(traces)d traces, %(spans)d spans' % row,
-            '%(sessions)d / %(traces)d / %(spans)d' % row])
+        yield pair('Langfuse (24h)',
+                   '%(sessions)d sessions, %(traces)d traces, %(spans)d spans' % row,
+                   '%(sessions)d / %(traces)d / %(spans)d' % row)
     for row in pace.secrets or ():
-        yield pair('Secrets (24h)', ['%d masked' % row['count']])
+        yield pair('Secrets (24h)', '%d masked' % row['count'])
 
 
 def agent_rows(scene):
