@@ -6399,10 +6399,10 @@ def find_console(setup, snapshot, moment):
         admin = Admin(setup.options.api_url, key)
         name, failure = tried(read_organization, admin.pages('me', moment.now))
     if failure:
-        yield Finding(False, 'Console mode', message(failure, None, moment, 'console'))
+        words = message(failure, None, moment, 'console')
     else:
         words = '%s answered in %.2f s.' % (name, admin.api.took)
-        yield Finding(True, 'Console mode', words)
+    yield Finding(not failure, 'Console mode', words)
 
 
 def demo_console(now):
@@ -6511,7 +6511,7 @@ PAIR_CELLS, VALUE_CELLS = 19, 9         # of the labels of settings, and of thei
 # What the engine takes beside config.json: no release's hooks hand it these, whatever that says.
 ENGINE_DEFAULTS = {'base_delay': 5, 'max_delay': 350, 'threshold_percent': 0}
 # What config.json may hold and what Pace Maker takes where it does not.
-PACE_DEFAULTS = dict(ENGINE_DEFAULTS, **{
+PACE_DEFAULTS = {
     'safety_buffer_pct': 95.0,
     'preload_hours': 12.0,
     'five_hour_limit_enabled': True,
@@ -6529,7 +6529,7 @@ PACE_DEFAULTS = dict(ENGINE_DEFAULTS, **{
     'preferred_subagent_model': 'auto',
     'hook_model': 'auto',
     'log_level': 2,
-})
+}
 OLD_TABLES = {'usage_snapshots', 'pacing_decisions', 'blockage_events'}     # all before 2.0
 OLD_POLL_INTERVAL = 60                  # before 2.0
 VOIDING_RELEASE = [2, 9, 1]             # from it on, two limiters that are off void a decision
@@ -6723,7 +6723,6 @@ def read_only(name, read, now):
     SourceError locked or malformed.
     """
     path = pace_path(name)
-    words = ''
     if not os.path.lexists(path):
         return None
     sqlite3 = load_sqlite3()
@@ -6825,8 +6824,6 @@ def parse_pace_config(document):
     config = {}
     problems = []
     for key, default in PACE_DEFAULTS.items():
-        if key in ENGINE_DEFAULTS:
-            continue                        # the hooks do not read it either
         value = document.get(key)
         is_fit = type(value) is type(default)
         if is_number(default):
@@ -7069,7 +7066,7 @@ def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_d
     Percents and epoch seconds, None for a window that has not started; `config` is what the
     engine is given of config.json. `tests/pacing-*.jsonl` are cases computed by the engine itself.
     """
-    config = dict(PACE_DEFAULTS, **config)
+    config = dict(ENGINE_DEFAULTS, **dict(PACE_DEFAULTS, **config))
     decision = PacingDecision()
     decide = adaptive_decision
     target_of = adaptive_target
@@ -7132,9 +7129,7 @@ def adaptive_target(window, config, now):
     preload = config['preload_hours'] * HOUR
     if window.id == 'five_hour':
         preload = HOUR / 2
-    if preload > 0 and passed <= preload:
-        passed = preload
-    return 100 * passed / total
+    return 100 * max(passed, preload) / total
 
 
 def legacy_target(window, config, now):
@@ -7229,7 +7224,6 @@ def delay_for(ratio, left, least, most):
 class PaceState(NamedTuple):
     """Pace Maker's state as it is shown."""
     status: str                             # a key of PACE_WORDS
-    tempo: Optional[str] = None             # a key of TEMPOS
     decision: Optional[PacingDecision] = None   # with the delay that its hooks apply
     limits: tuple = ()                      # what is used of both windows, in the decision
     estimated: Optional[bool] = None        # whether that is Pace Maker's own estimate
@@ -7295,9 +7289,9 @@ def pace_state(snapshot, place, now):
     if not pace:
         return None
     if not pace.config['enabled']:
-        return PaceState('inactive', pace.tempo)
+        return PaceState('inactive')
     if not pace.usage:
-        return PaceState('no_data', pace.tempo)
+        return PaceState('no_data')
     limits = tuple(newest_windows(pace, snapshot[place, 'usage'].value, now))
     decision = decision_in_force(pace, limits, now)
     status = 'on_pace'
@@ -7306,7 +7300,7 @@ def pace_state(snapshot, place, now):
     elif decision.is_over or decision.stale and not decision.window:
         status = 'undecided'
     is_estimated = pace.is_estimated and any(limit in pace.usage.limits for limit in limits)
-    return PaceState(status, pace.tempo, decision, limits, is_estimated)
+    return PaceState(status, decision, limits, is_estimated)
 
 
 def pace_rows(scene):
@@ -7621,13 +7615,14 @@ PACE_KEYS = (
 def pace_json(snapshot, place, moment, mode):
     """Pace Maker's state as values of JSON; None for what is not known."""
     state = pace_state(snapshot, place, moment.now)
+    known = snapshot['', 'pace_maker']
     document = dict.fromkeys(PACE_KEYS)
-    if snapshot['', 'pace_maker'].phase:
+    if known.phase:
         document['installed'] = state is not None
     if state:
-        document.update(status=state.status, tempo=state.tempo)
-        if state.status != 'error':
-            document['enabled'] = state.status != 'inactive'
+        document['status'] = state.status
+    if state and not known.failure:
+        document.update(enabled=known.value.config['enabled'], tempo=known.value.tempo)
     if state and state.decision:
         decision, (five_hour, seven_day) = state.decision, state.limits
         document.update(
@@ -7701,7 +7696,7 @@ def pace_past(now):
             if words not in ends:           # many rows tell of one window
                 ends[words], _ = tried(time_in, words, 'resets_at')
             used = row[window.id + '_util']
-            if ends[words] and is_number(used) and is_number(row['at']):
+            if ends[words] and is_number(used):
                 samples.append((row['at'], used, ends[words]))
         if samples:
             yield window.id, window.seconds, samples
