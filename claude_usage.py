@@ -5522,8 +5522,7 @@ def rows_of(pages):
 
 def read_organization(pages):
     """The pages of 'me', of which there is one -> the organization's name."""
-    for page in pages:
-        return text(page.get('name'))
+    return text(next(pages).get('name'))
 
 
 def read_users(pages):
@@ -6635,8 +6634,7 @@ class PaceWindow(NamedTuple):
     For a decision it also has what is used of it, when it resets, and what may be used by now.
     """
     id: str                     # of its Limit
-    name: str                   # in a decision
-    label: str
+    label: str                  # in lower case it is the window's name in a decision
     short: str                  # also the ending of the columns that are about it
     seconds: int
     switch: str                 # the setting that limits it
@@ -6650,8 +6648,8 @@ class PaceWindow(NamedTuple):
         return self.used - self.target
 
 
-FIVE_HOUR = PaceWindow('five_hour', '5-hour', '5-Hour', '5h', 5 * HOUR, 'five_hour_limit_enabled')
-SEVEN_DAY = PaceWindow('seven_day', '7-day', '7-Day', '7d', 7 * DAY, 'weekly_limit_enabled')
+FIVE_HOUR = PaceWindow('five_hour', '5-Hour', '5h', 5 * HOUR, 'five_hour_limit_enabled')
+SEVEN_DAY = PaceWindow('seven_day', '7-Day', '7d', 7 * DAY, 'weekly_limit_enabled')
 PACE_WINDOWS = (FIVE_HOUR, SEVEN_DAY)
 
 
@@ -7091,7 +7089,7 @@ def pacing_decision(five_hour_used, five_hour_resets_at, seven_day_used, seven_d
         return decision
     worst = max(paced, key=lambda window: window.deviation)     # of equals the 5-hour one
     decision = decide(decision, worst, config, now)
-    return decision._replace(throttling=decision.delay_seconds > 0, window=worst.name,
+    return decision._replace(throttling=decision.delay_seconds > 0, window=worst.label.lower(),
                              deviation=worst.deviation)
 
 
