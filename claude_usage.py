@@ -7462,7 +7462,7 @@ def setting_words(value):
 def settings_rows(scene):
     """The rows of the settings, then of what was counted: blockages of the last hour by category,
     what went to Langfuse and which secrets were masked in a day."""
-    def pair(label, *wordings, role=''):
+    def pair(label, wordings, role=''):
         column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
         start = fit((Span(label, 'soft'),), column)
         return Row(LIST, *[start + (Span(' '), Span(words, role)) for words in wordings])
@@ -7471,26 +7471,26 @@ def settings_rows(scene):
     if not pace:
         return
     word, role = TEMPOS[pace.tempo]
-    yield pair('Tempo', word, role=role)
+    yield pair('Tempo', [word], role)
     for key in pace.shown:
         wordings, role = setting_words(pace.config[key])
-        yield pair(PACE_SETTINGS[key], *wordings, role=role)
+        yield pair(PACE_SETTINGS[key], wordings, role)
     if pace.version:
-        yield pair('Version', pace.version)
+        yield pair('Version', [pace.version])
     if pace.blockages is not None:
         yield Row(GAP)
         total = sum(row['count'] for row in pace.blockages)
-        yield pair('Blockages (1h)', '%d' % total, role='strong')
+        yield pair('Blockages (1h)', ['%d' % total], 'strong')
         for row in pace.blockages:
             name = BLOCKAGES.get(row['category'], row['category'])
-            yield pair('  ' + name, '%d' % row['count'])
+            yield pair('  ' + name, ['%d' % row['count']])
     for row in pace.langfuse or ():
         yield Row(GAP)
-        yield pair('Langfuse (24h)',
-                   '%(sessions)d sessions, %(traces)d traces, %(spans)d spans' % row,
-                   '%(sessions)d / %(traces)d / %(spans)d' % row)
+        yield pair('Langfuse (24h)', [
+            '%(sessions)d sessions, %(traces)d traces, %(spans)d spans' % row,
+            '%(sessions)d / %(traces)d / %(spans)d' % row])
     for row in pace.secrets or ():
-        yield pair('Secrets (24h)', '%d masked' % row['count'])
+        yield pair('Secrets (24h)', ['%d masked' % row['count']])
 
 
 def agent_rows(scene):
