@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -50,14 +51,20 @@ def pytest_addoption(parser):
     """Add the option that rewrites the golden files."""
     parser.addoption('--golden', action='store_true',
                      help='rewrite tests/golden/*.txt; then read the git diff')
+    parser.addoption('--fuzz', type=int, default=0, metavar='EXAMPLES',
+                     help='try so many random examples of each law in tests/test_fuzz.py')
 
 
-def pytest_collection_modifyitems(items):
-    """Mark the tests that start the program."""
+def pytest_collection_modifyitems(config, items):
+    """Mark the tests that start the program; leave out those that are to be asked for by -m."""
     for item in items:
         fixtures = getattr(item, 'fixturenames', ())
         if item.module.__name__ in SLOW_MODULES or SLOW_FIXTURES.intersection(fixtures):
             item.add_marker('slow')
+    if 'ssh' not in re.findall(r'\w+', config.option.markexpr):
+        left_out = [item for item in items if item.get_closest_marker('ssh')]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
