@@ -4991,9 +4991,14 @@ def stored_tails(replies, limits, moment):
 
 
 def landing_ends(snapshot, place, limit):
-    """Return both ends of a limit's landing, in percent; None each where it is silent."""
+    """Return both ends of a limit's landing, in percent; None each where it is silent.
+
+    They are cut at 100, for more cannot be used.
+    """
     found = history_of(snapshot, place, limit).outlook
-    return found.low, found.high
+    if found.low is None:
+        return None, None
+    return min(100.0, found.low), min(100.0, found.high)
 
 
 def limits_of(scene):
@@ -5024,28 +5029,18 @@ def outlook_json(snapshot, place, limit, moment):
     Percents are cut at 100, for more cannot be used.
     """
     found = history_of(snapshot, place, limit).outlook
-    if found.low is None:
+    low, high = landing_ends(snapshot, place, limit)
+    if low is None:
         return {'outlook': None}
     return {'outlook': {
-        'low_percent': round(min(100.0, found.low), 1),
-        'high_percent': round(min(100.0, found.high), 1),
+        'low_percent': round(low, 1),
+        'high_percent': round(high, 1),
         'runs_out_from': iso(found.out_from),
         'runs_out_until': iso(found.out_until),
         'sustainable_percent_per_hour': round(found.rate, 2),
         'elapsed_percent': round(found.elapsed, 1),
         'windows_seen': found.windows_seen,
     }}
-
-
-def outlook_metrics(snapshot, place, moment, mode):
-    """The samples of the landings for Prometheus: both ends of each range."""
-    samples = []
-    for limit in MODES[mode].limits(snapshot, place).limits:
-        found = outlook_json(snapshot, place, limit, moment)['outlook']
-        for bound in ('low', 'high') if found else ():
-            value = found[bound + '_percent'] / 100
-            samples.append(({'limit': limit.id, 'bound': bound}, value))
-    return {'limit_projected_ratio': samples}
 
 
 def chart_layers(history, width, height, now, has_range):
@@ -5357,11 +5352,6 @@ LIMIT_PARTS.append(LimitPart(
     stored_tails=stored_tails,
     ends=landing_ends))
 HELPS.append(outlook_help)
-DOCUMENTS.append(Document(
-    json=lambda snapshot, place, moment, mode: {},
-    metrics=outlook_metrics,
-    helps={'limit_projected_ratio': 'Where a rate limit will be at its reset; 1 is all of it.'},
-    has_numbers=lambda snapshot, place, mode: False))
 OPTIONS['--projected'] = {
     'action': 'store_true', 'heading': 'outlook',
     'help': 'with --check: judge where a limit will land, the high end, instead of its use'}
@@ -6165,12 +6155,36 @@ def landing_of_budget(scene, limit):
             span = '%d–%s' % (percent_shown(low), span)
         yield Row(OUTLOOK, 'Lands at ' + span, '→' + span, role=level(high))
         return
-    left = limit.resets_at - limit.at
-    end = limit.at + left * (100 - limit.used) / (high - limit.used)
     words = 'May run out from '
     if low >= 100:
         words = '⚠ Runs out '
+    end = budget_end(limit, high)
     yield Row(OUTLOOK, words + scene.moment.clock(end), '→100%', role='red')
+
+
+def budget_end(limit, landing):
+    """Return when a budget is used up that will come to so many percent; None if it is not."""
+    if landing < 100:
+        return None
+    left = limit.resets_at - limit.at
+    return limit.at + left * (100 - limit.used) / (landing - limit.used)
+
+
+def budget_json(snapshot, place, limit, moment):
+    """Return the outlook of a budget as values of JSON, with the keys of any other limit."""
+    low, high = budget_ends(snapshot, limit)
+    if low is None:
+        return {}
+    left = limit.resets_at - limit.at
+    return {'outlook': {
+        'low_percent': round(low, 1),
+        'high_percent': round(high, 1),
+        'runs_out_from': iso(budget_end(limit, high)),
+        'runs_out_until': iso(budget_end(limit, low)),
+        'sustainable_percent_per_hour': round((100 - limit.used) / left * HOUR, 2),
+        'elapsed_percent': round(100 - left / limit.window * 100, 1),
+        'windows_seen': 0,
+    }}
 
 
 def outlook_rows(scene):
@@ -6465,7 +6479,7 @@ DOCUMENTS.append(Document(
         mode == 'console' and snapshot['', 'console'].value is not None)))
 LIMIT_PARTS.append(LimitPart(
     rows=lambda scene, limit: (),
-    json=lambda snapshot, place, limit, moment: {},
+    json=budget_json,
     tail=lambda scene, limit: (),
     stored_tails=lambda replies, limits, moment: {},
     ends=lambda snapshot, place, limit: budget_ends(snapshot, limit)))
@@ -8430,6 +8444,7 @@ METRICS = {
     'reply_age_seconds': 'Age of the numbers.',
     'limit_used_ratio': 'Used part of a limit; 1 is all of it.',
     'limit_reset_timestamp_seconds': 'When the window of a limit resets.',
+    'limit_projected_ratio': 'Where a limit will be at its reset; 1 is all of it.',
 }
 
 
@@ -8566,7 +8581,14 @@ def account_metrics(snapshot, place, moment, mode):
         'limit_used_ratio': [({'limit': limit.id}, limit.used / 100) for limit in limits],
         'limit_reset_timestamp_seconds': [({'limit': limit.id}, limit.resets_at)
                                           for limit in limits if limit.resets_at is not None],
+        'limit_projected_ratio': [],
     }
+    for limit in limits:
+        for part in LIMIT_PARTS:
+            for bound, end in zip(('low', 'high'), part.ends(snapshot, place, limit)):
+                if end is not None:
+                    sample = {'limit': limit.id, 'bound': bound}, round(end / 100, 3)
+                    found['limit_projected_ratio'].append(sample)
     if known.at is not None:
         oldest = min((limit.at for limit in limits), default=known.at)
         found['reply_age_seconds'] = [({}, max(0, moment.now - oldest))]
@@ -9741,7 +9763,7 @@ def check_account(options, snapshot, place, mode, name=''):
     for limit in over:
         words = '%g%% used' % limit.used
         if limit not in told.limits:
-            words = 'lands at up to %d%%' % percent_shown(min(limit.used, 100))
+            words = 'lands at up to %d%%' % percent_shown(limit.used)
         emit('%s%s: %s, %s\n' % (name, limit.label, words, reset_words(limit, moment)[0]),
              sys.stdout)
     if code == 1 and usage.limits and usage.is_whole:

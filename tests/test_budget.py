@@ -93,8 +93,15 @@ def test_json_and_metrics():
     first, second = document['limits']
     assert (first['id'], first['used_percent'], first['level']) == ('budget', 45.0, 'green')
     assert second['id'] == 'budget_org' and first['resets_at'] == '2026-12-01T00:00:00Z'
+    outlook = first['outlook']
+    assert 45 < outlook['low_percent'] <= outlook['high_percent'] < 100
+    assert len(outlook) == 7 and outlook['runs_out_from'] is outlook['runs_out_until'] is None
+    tight = json.loads(as_json(budgeted(50), ('',), Moment(NOW), 'console'))['limits'][0]
+    assert tight['outlook']['high_percent'] > 100
+    assert document['generated_at'] < tight['outlook']['runs_out_from'] < tight['resets_at']
     metrics = as_metrics(snapshot, ('',), Moment(NOW), 'console')
     assert 'claude_usage_limit_used_ratio{limit="budget"} 0.45\n' in metrics
+    assert 'claude_usage_limit_projected_ratio{limit="budget",bound="low"} 0.' in metrics
     assert re.search(r'limit_reset_timestamp_seconds\{limit="budget_org"\} 17\d+', metrics)
     both = claude_usage.Snapshot(NORMAL)
     both.update(snapshot)
