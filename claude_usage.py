@@ -3895,9 +3895,10 @@ def read_document(stream):
             return None
         more = os.read(stream.fileno(), 65536)
         data += more
-        document, failure = tried(parse_json, data)
-        if not failure or not more:
-            return document
+        if not more or more.rstrip().endswith(b'}'):        # else it cannot be complete
+            document, failure = tried(parse_json, data)
+            if not failure or not more:
+                return document
     return None
 
 
