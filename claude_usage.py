@@ -473,6 +473,17 @@ class Usage(NamedTuple):
         return tuple(limit for limit in self.limits if limit.kind != 'spend')
 
 
+class Outlook(NamedTuple):
+    """Where a limit lands at its reset. Percents above 100 say how far it would go."""
+    low: Optional[float] = None             # percent at the reset; None where it is silent
+    high: Optional[float] = None
+    out_from: Optional[float] = None        # when 100 is reached: at the pace of `high`, ...
+    out_until: Optional[float] = None       # ... and of `low`; None where it is not
+    rate: Optional[float] = None            # percent an hour that keeps under 100
+    windows_seen: int = 0                   # finished windows it rests on
+    elapsed: Optional[float] = None         # percent of the time of the window
+
+
 class Account(NamedTuple):
     """Who is logged in, as far as one source tells; texts are empty where it does not.
 
@@ -882,28 +893,27 @@ def short_path(path):
 # every size: a box is exactly as many lines as it says, and each line exactly as many cells.
 
 class Role(NamedTuple):
-    """How a role looks: a letter in golden pictures, a colour of COLOURS, bold, dim."""
-    letter: str
+    """How a role looks: a colour of COLOURS, bold, dim."""
     colour: str = ''
     bold: bool = False
     dim: bool = False
 
 
 ROLES = {
-    '': Role('.'),
-    'soft': Role('s'),
-    'dim': Role('d', dim=True),
-    'strong': Role('S', bold=True),
-    'border': Role('b', dim=True),
-    'title': Role('t', bold=True),
-    'badge': Role('B', 'cyan', bold=True),
-    'alert': Role('a', 'yellow', bold=True),
-    'blue': Role('u', 'blue'),
-    'target': Role('T', 'cyan'),
-    'green': Role('g', 'green'),
-    'yellow': Role('y', 'yellow'),
-    'orange': Role('o', 'orange'),
-    'red': Role('r', 'red', bold=True),
+    '': Role(),
+    'soft': Role(),
+    'dim': Role(dim=True),
+    'strong': Role(bold=True),
+    'border': Role(dim=True),
+    'title': Role(bold=True),
+    'badge': Role('cyan', bold=True),
+    'alert': Role('yellow', bold=True),
+    'blue': Role('blue'),
+    'target': Role('cyan'),
+    'green': Role('green'),
+    'yellow': Role('yellow'),
+    'orange': Role('orange'),
+    'red': Role('red', bold=True),
 }
 # The colour's number among 256, and among 8, where bold tells orange from yellow.
 COLOURS = {
@@ -982,14 +992,9 @@ class Row:
 
     def line(self, width):
         """Return the first wording that so many cells hold, else the last, as a line of spans."""
-        line: tuple = ()
-        for wording in self.wordings:
-            line = wording
-            if isinstance(wording, str):
-                line = (Span(wording, self.role),)
-            if width_of(line) <= width:
-                break
-        return line
+        lines = [(Span(wording, self.role),) if isinstance(wording, str) else wording
+                 for wording in self.wordings]
+        return fitting(lines or [()], width, width_of)
 
 
 # The worth of rows: blank ones (within a list, then between parts) and decorative ones go first,
@@ -1005,11 +1010,11 @@ class Frame(NamedTuple):
     room: int = 0
 
 
-def marked_rows(worth, words, scene, mark='⚠', role='alert'):
-    """Yield the rows of a text that is wrapped behind a sign."""
-    lead = scene.icon(mark)
-    for line in wrap(words, max(1, scene.width - cells(lead))):
-        yield Row(worth, lead + line, role=role)
+def marked_rows(worth, words, scene):
+    """Yield the rows of what is wrong, wrapped behind a sign."""
+    lead = scene.icon('⚠')
+    for line in wrap(words, scene.width - cells(lead)):
+        yield Row(worth, lead + line, role='alert')
         lead = ' ' * cells(lead)
 
 
@@ -1128,7 +1133,7 @@ def box(title, rows, width, most, scroll=0, role='title'):
     What scrolls out of it is counted in the border, or beside the rows where there is none.
     """
     inner, room = inside(width, most)
-    rows, start, below = afford(list(rows), room, scroll)
+    rows, start, below = afford(rows, room, scroll)
     lines = [fit(row.line(inner), inner) for row in rows]
     if room < most:
         left, right = Span('│ ', 'border'), Span(' │', 'border')
@@ -1155,7 +1160,7 @@ def edge(left, title, hidden, arrow, right, width):
     end = (Span(right, 'border'),)
     if hidden:
         end = Span(' %s %d more ' % (arrow, hidden), 'dim'), Span('─' + right, 'border')
-    name = shorten(title.text, max(0, width - 3 - width_of(end)))
+    name = shorten(title.text, width - 3 - width_of(end))
     if name:
         start += (Span(' %s ' % name, title.role),)
     rest = '─' * (width - width_of(start + end))
@@ -1183,8 +1188,7 @@ def afford(rows, room, scroll):
     most = max(1, room - len(listed))
     if len(alerts) > most:
         last = alerts[most - 1]
-        alerts[most - 1:] = [Row(ALERT, *(wording + ' …' for wording in last.wordings),
-                                 role=last.role)]
+        alerts[most - 1:] = [Row(ALERT, last.wordings[0] + ' …', role=last.role)]
     shown = min(max(0, room - len(alerts)), len(listed))
     start = min(scroll, len(listed) - shown)
     return listed[start:start + shown] + alerts, start, len(listed) - shown - start
@@ -3081,11 +3085,8 @@ class Panel(NamedTuple):
 class LimitPart(NamedTuple):
     """What a feature adds to a Limit, wherever limits are told."""
     rows: Callable              # (scene, limit) -> Rows below its reset
-    json: Callable              # (snapshot, place, limit, moment) -> {key: value of JSON}
     tail: Callable              # (scene, limit) -> spans of a few cells behind its countdown
     stored_tails: Callable      # (replies, limits, moment) -> {id: tail}, for the status line
-    # (snapshot, place, limit) -> (low, high), where it will be at its reset; None where unknown.
-    ends: Callable
 
 
 class Document(NamedTuple):
@@ -3118,6 +3119,7 @@ FEEDS: list = []
 PANELS: list = []
 PANEL_MAKERS: list = []         # functions: scene -> Panels of what there is at the time
 LIMIT_PARTS: list = []
+OUTLOOKS: list = []             # functions: (snapshot, place, limit) -> its Outlook
 DOCUMENTS: list = []
 OPTIONS: dict = {}                    # '--user' -> the arguments of add_argument
 COMMANDS: dict = {}                   # outputs that ask nobody -> functions: options -> exit code
@@ -4151,8 +4153,7 @@ def end_rows(scene):
     if wait > LATER_SECONDS and not known.failure:
         more.append(', next ' + moment.clock(known.next_at))
     yield updated_row(known, scene, *more)
-    yield from store_rows(scene)
-    yield from alert_rows(known, scene)
+    yield from trouble_rows(known, scene)
 
 
 def code_summary(scene):
@@ -4369,17 +4370,6 @@ SATURDAY = 5                # from this tm_wday on it is the weekend, ...
 WEEKEND_UNLIKENESS = 0.5    # ... which is so unlike other days
 HALF_LIFE = 50 * DAY        # a window that is so old weighs half as much
 USED_PULL = 0.4             # a window that has used twice as much moves 2 ** 0.4 times as far
-
-
-class Outlook(NamedTuple):
-    """Where a limit lands at its reset. Percents above 100 say how far it would go."""
-    low: Optional[float] = None             # percent at the reset; None where it is silent
-    high: Optional[float] = None
-    out_from: Optional[float] = None        # when 100 is reached: at the pace of `high`, ...
-    out_until: Optional[float] = None       # ... and of `low`; None where it is not
-    rate: Optional[float] = None            # percent an hour that keeps under 100
-    windows_seen: int = 0                   # finished windows it rests on
-    elapsed: Optional[float] = None         # percent of the time of the window
 
 
 class Summary(NamedTuple):
@@ -4991,15 +4981,12 @@ def stored_tails(replies, limits, moment):
     return tails
 
 
-def landing_ends(snapshot, place, limit):
-    """Return both ends of a limit's landing, in percent; None each where it is silent.
-
-    They are cut at 100, for more cannot be used.
-    """
+def capped_outlook(snapshot, place, limit):
+    """Return the Outlook of a limit, its percents cut at 100, for more cannot be used."""
     found = history_of(snapshot, place, limit).outlook
     if found.low is None:
-        return None, None
-    return min(100.0, found.low), min(100.0, found.high)
+        return found
+    return found._replace(low=min(100.0, found.low), high=min(100.0, found.high))
 
 
 def limits_of(scene):
@@ -5022,26 +5009,6 @@ def outlook_help(scene):
             windows = 'windows' if found.windows_seen != 1 else 'window'
             yield 'The landing of %s is from %d past %s of yours.' % (
                 limit.label, found.windows_seen, windows)
-
-
-def outlook_json(snapshot, place, limit, moment):
-    """Return the outlook of a limit as values of JSON; null where it is silent.
-
-    Percents are cut at 100, for more cannot be used.
-    """
-    found = history_of(snapshot, place, limit).outlook
-    low, high = landing_ends(snapshot, place, limit)
-    if low is None:
-        return {'outlook': None}
-    return {'outlook': {
-        'low_percent': round(low, 1),
-        'high_percent': round(high, 1),
-        'runs_out_from': iso(found.out_from),
-        'runs_out_until': iso(found.out_until),
-        'sustainable_percent_per_hour': round(found.rate, 2),
-        'elapsed_percent': round(found.elapsed, 1),
-        'windows_seen': found.windows_seen,
-    }}
 
 
 def chart_layers(history, width, height, now, has_range):
@@ -5348,10 +5315,9 @@ PANEL_MAKERS.append(picture_panels)
 PANELS.append(Panel(25, ('code',), 'History', history_rows))
 LIMIT_PARTS.append(LimitPart(
     rows=landing_rows,
-    json=outlook_json,
     tail=landing_tail,
-    stored_tails=stored_tails,
-    ends=landing_ends))
+    stored_tails=stored_tails))
+OUTLOOKS.append(capped_outlook)
 HELPS.append(outlook_help)
 OPTIONS['--projected'] = {
     'action': 'store_true', 'heading': 'outlook',
@@ -5781,18 +5747,13 @@ def project(by_day, now):
     return Projection(rate, projected, low, high)
 
 
-def ranked(sums, names):
+def ranked(sums, names={}):
     """{key: cents} -> ((name, cents), ...), the largest first; of keys without a name the key.
 
     Only the workspace that is always there has no key.
     """
-    rows = [
-        (names.get(key) or key or 'Default', cents)
-        for key, cents in sums.items()
-    ]
-    return tuple(
-        sorted(rows, key=lambda row: (-row[1], row[0]))
-    )
+    rows = [(names.get(key) or key or 'Default', cents) for key, cents in sums.items()]
+    return tuple(sorted(rows, key=lambda row: (-row[1], row[0])))
 
 
 def reckon_console(parts, problems, you, at):
@@ -5826,8 +5787,8 @@ def reckon_console(parts, problems, you, at):
         by_day = bill_by_day = {part: tables['by_day'][part[4:]] for part in days}
     if you:
         by_day = {part: parts[part]['by_user'][you] for part in known}
-    if you and known:
-        own = sum(by_day.values())
+        if known:
+            own = sum(by_day.values())
     if not unknown:
         projection = project(by_day, at)
         bill_projection = project(bill_by_day, at)
@@ -5840,8 +5801,8 @@ def reckon_console(parts, problems, you, at):
         total=total,
         projection=projection,
         by_day=tuple((part[4:], by_day.get(part)) for part in days),
-        by_user=ranked(tables['by_user'], {}),
-        by_model=ranked(tables['by_model'], {}),
+        by_user=ranked(tables['by_user']),
+        by_model=ranked(tables['by_model']),
         by_workspace=ranked(tables['by_workspace'], workspaces),
         days_done=len(set(known).difference(problems)),
         unknown=len(unknown),
@@ -6065,19 +6026,16 @@ def cost_rows(scene):
               span + ', UTC',
               role='strong')
     yield from own_rows(console)
-    total, what, mark = 'waiting', '', ''
+    total = long = 'waiting'
     if console.total is not None:
         total = dollars(console.total)
-        what = ' (API, all models)'
-        if 'bill' in dict(console.problems):
-            mark = MARK                 # it is of an earlier poll
+        long = total + ' (API, all models)'
+        if 'bill' in dict(console.problems):    # it is of an earlier poll
+            total += MARK
+            long += MARK
     elif console.problems:
-        total = 'not available'
-    yield Row(LIST,
-              'Organization: ' + total + what + mark,
-              'Organization: ' + total + mark,
-              'Org: ' + total + mark,
-              total + mark)
+        total = long = 'not available'
+    yield Row(LIST, 'Organization: ' + long, 'Organization: ' + total, 'Org: ' + total, total)
 
 
 def own_rows(console):
@@ -6110,29 +6068,45 @@ def budget_usage(snapshot, place):
     return console.budgets
 
 
-def budget_ends(snapshot, limit):
-    """(low, high): the percents of a budget that the month will come to, by both rates.
+def budget_outlook(snapshot, place, limit):
+    """The Outlook of a budget, by both rates of the month.
 
-    Both are None of all other limits, where nobody can tell, and where it is used up.
+    It is silent of all other limits, where nobody can tell, and where the budget is used up.
     """
     if limit.kind != 'budget' or limit.used >= 100:
-        return None, None
+        return Outlook()
     console = snapshot['', 'console'].value
     found = console.projection
     if limit.id != 'budget':
         found = console.bill_projection
+    if found.projected is None:
+        return Outlook()
     ends = found.low, found.high
     if found.low is None:
         ends = found.projected, found.projected
-    if found.projected is None:
-        return ends
-    return tuple(float(end) * 100 / limit.amount.limit for end in ends)
+    low, high = [float(end) * 100 / limit.amount.limit for end in ends]
+    left = limit.resets_at - limit.at
+    return Outlook(
+        low=low,
+        high=high,
+        out_from=budget_end(limit, high),
+        out_until=budget_end(limit, low),
+        rate=(100 - limit.used) / left * HOUR,
+        elapsed=100 - left / limit.window * 100)
+
+
+def budget_end(limit, landing):
+    """Return when a budget is used up that will come to so many percent; None if it is not."""
+    if landing < 100:
+        return None
+    left = limit.resets_at - limit.at
+    return limit.at + left * (100 - limit.used) / (landing - limit.used)
 
 
 def budget_rows(scene):
     """The rows of the budgets: bar, end of the month, landing and amount of each."""
     moment = scene.moment
-    limits = budget_usage(scene.snapshot, '').limits
+    limits = budget_usage(scene.snapshot, scene.place).limits
     columns = columns_for(scene.width, [limit.short for limit in limits], scene.compact)
     mark = scene.icon('⏰')
     for limit in limits:
@@ -6147,45 +6121,20 @@ def budget_rows(scene):
 
 def landing_of_budget(scene, limit):
     """The row of how much of a budget the month will come to, or of when it is used up."""
-    low, high = budget_ends(scene.snapshot, limit)
-    if low is None:
+    found = budget_outlook(scene.snapshot, scene.place, limit)
+    if found.low is None:
         return
-    if high < 100:
-        span = '%d%%' % percent_shown(high)
-        if percent_shown(low) != percent_shown(high):
-            span = '%d–%s' % (percent_shown(low), span)
-        yield Row(OUTLOOK, 'Lands at ' + span, '→' + span, role=level(high))
+    if found.high < 100:
+        low, high = percent_shown(found.low), percent_shown(found.high)
+        span = '%d%%' % high
+        if low != high:
+            span = '%d–%s' % (low, span)
+        yield Row(OUTLOOK, 'Lands at ' + span, '→' + span, role=level(found.high))
         return
     words = 'May run out from '
-    if low >= 100:
+    if found.low >= 100:
         words = '⚠ Runs out '
-    end = budget_end(limit, high)
-    yield Row(OUTLOOK, words + scene.moment.clock(end), '→100%', role='red')
-
-
-def budget_end(limit, landing):
-    """Return when a budget is used up that will come to so many percent; None if it is not."""
-    if landing < 100:
-        return None
-    left = limit.resets_at - limit.at
-    return limit.at + left * (100 - limit.used) / (landing - limit.used)
-
-
-def budget_json(snapshot, place, limit, moment):
-    """Return the outlook of a budget as values of JSON, with the keys of any other limit."""
-    low, high = budget_ends(snapshot, limit)
-    if low is None:
-        return {}
-    left = limit.resets_at - limit.at
-    return {'outlook': {
-        'low_percent': round(low, 1),
-        'high_percent': round(high, 1),
-        'runs_out_from': iso(budget_end(limit, high)),
-        'runs_out_until': iso(budget_end(limit, low)),
-        'sustainable_percent_per_hour': round((100 - limit.used) / left * HOUR, 2),
-        'elapsed_percent': round(100 - left / limit.window * 100, 1),
-        'windows_seen': 0,
-    }}
+    yield Row(OUTLOOK, words + scene.moment.clock(found.out_from), '→100%', role='red')
 
 
 def outlook_rows(scene):
@@ -6204,7 +6153,7 @@ def outlook_rows(scene):
                   'Projection: after 24 hours',
                   role='soft')
     if known:
-        days = sparkline(values, max(1, max(known)))
+        days = sparkline(values, max(known + [1]))
         yield Row(DECOR, 'Day by day: ' + days, days, role='target')
 
 
@@ -6265,8 +6214,7 @@ def state_rows(scene):
         yield updated_row(known, scene)
     if known.value:
         yield from problem_rows(known.value.problems, scene)
-    yield from store_rows(scene)
-    yield from alert_rows(known, scene)
+    yield from trouble_rows(known, scene)
 
 
 def problem_rows(problems, scene):
@@ -6309,9 +6257,7 @@ def breakdown_rows(scene):
             rows.append(Row(LIST, title, role='strong'))
         for name, cents in costs:
             amount = ' ' + dollars(cents)
-            name = fit(
-                (Span('  ' + name),), max(0, scene.width - cells(amount))
-            )
+            name = fit((Span('  ' + name),), scene.width - cells(amount))
             rows.append(Row(LIST, name + (Span(amount),)))
     return rows[1:]
 
@@ -6478,12 +6424,7 @@ DOCUMENTS.append(Document(
     },
     has_numbers=lambda snapshot, place, mode: (
         mode == 'console' and snapshot['', 'console'].value is not None)))
-LIMIT_PARTS.append(LimitPart(
-    rows=lambda scene, limit: (),
-    json=budget_json,
-    tail=lambda scene, limit: (),
-    stored_tails=lambda replies, limits, moment: {},
-    ends=lambda snapshot, place, limit: budget_ends(snapshot, limit)))
+OUTLOOKS.append(budget_outlook)
 OPTIONS['--user'] = {
     'metavar': 'EMAIL',
     'heading': 'Console mode',
@@ -6887,7 +6828,7 @@ def installed_version():
 
 
 def reply_usage(row):
-    """The Usage in a row of usage_snapshots or api_cache, a whole report of two windows.
+    """The Usage in a row like those of usage_snapshots and api_cache: a whole report.
 
     None if the row has not both percents. SourceError bad_reply for a value that is no number or
     no time.
@@ -6910,7 +6851,7 @@ def read_estimate(connection, state, now):
     part of a window that a dollar uses. A window that has ended since begins anew at its
     boundary; `spent_...` is what was spent until Pace Maker itself saw that.
     """
-    limits = []
+    row = {'timestamp': state['entered']}
     coefficients = dict(COEFFICIENTS['20x' if '20x' in state['tier'] else '5x'])
     coefficients.update(row_in(connection, CALIBRATED, tier=state['tier']))
     for window in PACE_WINDOWS:
@@ -6925,13 +6866,11 @@ def read_estimate(connection, state, now):
             used = spent = 0
         elif spent is not None:
             used = 0
-        dollars = row_in(connection, COSTS, since=since).get('dollars', 0) - (
-            spent or 0
-        )
+        dollars = row_in(connection, COSTS, since=since).get('dollars', 0) - (spent or 0)
         used += max(0, dollars) * coefficients['coefficient_' + window.short] * 100
-        limits.append(Limit(window.id, window.label, window.short, min(100, used), resets_at,
-                            window.seconds, at=state['entered'], via='Pace Maker'))
-    return Usage(tuple(limits), state['entered'])
+        row[window.id + '_util'] = min(100, used)
+        row[window.id + '_resets_at'] = resets_at
+    return reply_usage(row)
 
 
 def read_usage(connection, now):
@@ -6990,9 +6929,7 @@ def parse_event(row):
         head += ' ' + clean(match.group())
         words = REVIEWER.sub('\n', words, 1)
     lines = [clean(line, EVENT_MOST) for line in words.splitlines()]
-    return PaceEvent(
-        row['at'], head, [line for line in lines if re.search(r'\w', line)]
-    )
+    return PaceEvent(row['at'], head, [line for line in lines if re.search(r'\w', line)])
 
 
 def read_agents(connection, now):
@@ -7137,8 +7074,6 @@ def adaptive_target(window, config, now):
     That is the first half hour of the 5-hour window, of the 7-day one as config.json has it.
     """
     passed, total = passed_seconds(window, now)
-    if not total:
-        return 100.0
     preload = config['preload_hours'] * HOUR
     if window.id == 'five_hour':
         preload = HOUR / 2
@@ -7237,8 +7172,8 @@ def delay_for(ratio, left, least, most):
 class PaceState(NamedTuple):
     """Pace Maker's state as it is shown."""
     status: str                             # a key of PACE_WORDS
-    decision: Optional[PacingDecision] = None   # with the delay that its hooks apply
-    limits: tuple = ()                      # what is used of both windows, in the decision
+    decision: PacingDecision = PacingDecision()     # with the delay that its hooks apply
+    limits: tuple = ()                      # what is used of both windows; () without a decision
     estimated: Optional[bool] = None        # whether that is Pace Maker's own estimate
 
 
@@ -7322,7 +7257,7 @@ def pace_rows(scene):
     In Code mode they are a part of the first panel, in Console mode of Pace Maker's own.
     """
     moment = scene.moment
-    known = scene.snapshot['', 'pace_maker']
+    known = scene.known('pace_maker')
     pace = known.value
     # A state is shown for so many seconds, however often it is composed.
     now = moment.now // PACE_SHOW_SECONDS * PACE_SHOW_SECONDS
@@ -7346,14 +7281,14 @@ def pace_rows(scene):
     for problem in pace.problems:
         yield from marked_rows(NOTE, message(problem, None, moment), scene)
     if not scene.compact:
-        if state.decision:
+        if state.limits:
             yield from decision_rows(state, scene)
         yield from limiter_rows(pace, scene)
 
 
 def state_words(state):
     """(the words for a state, the short ones, their role); 'stale' where no window runs."""
-    if state.status == 'undecided' and not (state.decision and state.decision.window):
+    if state.status == 'undecided' and not state.decision.window:
         return 'stale', 'stale', 'dim'
     return PACE_WORDS[state.status]
 
@@ -7364,7 +7299,7 @@ def state_row(state, scene):
     The label shrinks first, then the words, then the label goes.
     """
     words, short, role = state_words(state)
-    decision = state.decision or PacingDecision()
+    decision = state.decision
     delay = deviation = ''
     if state.estimated:
         words += ' (estimated)'
@@ -7382,9 +7317,7 @@ def state_row(state, scene):
         ('Pace: ', words + delay),
         ('Pace: ', short + delay),
         ('', short))
-    return Row(
-        STATE, *[(Span(label), Span(told, role)) for label, told in wordings]
-    )
+    return Row(STATE, *[(Span(label), Span(told, role)) for label, told in wordings])
 
 
 def decision_rows(state, scene):
@@ -7478,11 +7411,11 @@ def settings_rows(scene):
     """The rows of the settings, then of what was counted: blockages of the last hour by category,
     what went to Langfuse and which secrets were masked in a day."""
     def pair(label, wordings, role=''):
-        column = max(0, min(PAIR_CELLS, scene.width - VALUE_CELLS))
+        column = min(PAIR_CELLS, scene.width - VALUE_CELLS)
         start = fit((Span(label, 'soft'),), column)
         return Row(LIST, *[start + (Span(' '), Span(words, role)) for words in wordings])
 
-    pace = scene.snapshot['', 'pace_maker'].value
+    pace = scene.known('pace_maker').value
     if not pace:
         return
     word, role = TEMPOS[pace.tempo]
@@ -7513,7 +7446,7 @@ def agent_rows(scene):
 
     One that was not seen for a while, or has just ended, is dim.
     """
-    pace = scene.snapshot['', 'pace_maker'].value
+    pace = scene.known('pace_maker').value
     moment = scene.moment
     workspace = None
     agents = [agent for agent in (pace.agents if pace else ())
@@ -7556,7 +7489,7 @@ def governance_rows(scene):
 
     Each has a head with its time, and its lines below that.
     """
-    pace = scene.snapshot['', 'pace_maker'].value
+    pace = scene.known('pace_maker').value
     for event in pace.events if pace else ():
         if scene.moment.is_within(event.at, HOUR):
             yield Row(
@@ -7565,7 +7498,7 @@ def governance_rows(scene):
                 role='strong',
             )
             for line in event.lines:
-                for words in wrap(line, max(1, scene.width - 2)):
+                for words in wrap(line, scene.width - 2):
                     yield Row(LIST, '  ' + words)
 
 
@@ -7626,32 +7559,29 @@ PACE_KEYS = (
 
 
 def pace_json(snapshot, place, moment, mode):
-    """Pace Maker's state as values of JSON; None for what is not known."""
+    """Pace Maker's state as values of JSON; None for what is not known.
+
+    What a PaceState or a PacingDecision has by the name of a key is told as it is there.
+    """
     state = pace_state(snapshot, place, moment.now)
     known = snapshot['', 'pace_maker']
-    document = dict.fromkeys(PACE_KEYS)
+    told = {}
     if known.phase:
-        document['installed'] = state is not None
+        told['installed'] = state is not None
     if state:
-        document['status'] = state.status
+        told.update(state._asdict())
     if state and not known.failure:
-        document.update(enabled=known.value.config['enabled'], tempo=known.value.tempo)
-    if state and state.decision:
+        told.update(enabled=known.value.config['enabled'], tempo=known.value.tempo)
+    if state and state.limits:
         decision, (five_hour, seven_day) = state.decision, state.limits
-        document.update(
-            throttling=decision.throttling,
-            delay_seconds=decision.delay_seconds,
-            window=decision.window,
+        told.update(decision._asdict())
+        told.update(
             target_percent=round(decision.target, 4),
             deviation_percent=round(decision.deviation, 4),
-            algorithm=decision.algorithm,
-            strategy=decision.strategy,
-            stale=decision.stale,
-            estimated=state.estimated,
             at=iso(max(five_hour.at, seven_day.at)),
             five_hour_percent=round(five_hour.used, 4),
             seven_day_percent=round(seven_day.used, 4))
-    return {'pace_maker': document}
+    return {'pace_maker': {key: told.get(key) for key in PACE_KEYS}}
 
 
 def find_pace_maker(setup, snapshot, moment):
@@ -7813,8 +7743,8 @@ def events(before, after, now, watched):
                     yield limit_event('reset', place, limit, ended, 'begins anew', now)
             if limit.resets_at and limit.resets_at <= now:
                 continue
-            lows = [part.ends(after, place, limit)[0] or 0 for part in LIMIT_PARTS]
-            if 'runout' in words and max(lows) >= 100:
+            low = outlook_of(after, place, limit).low
+            if 'runout' in words and low is not None and low >= 100:
                 early = 'will run out before its reset'
                 yield limit_event('runout', place, limit, ends, early, now)
             reached = max((percent for percent in percents if percent <= limit.used), default=0)
@@ -8122,22 +8052,16 @@ def updated_row(known, scene, *more):
     return Row(worth, *wordings, role='soft')
 
 
-def alert_rows(known, scene):
-    """Return the rows that say why a source fails and what happens next; none if it does not
-    fail.
+def trouble_rows(known, scene):
+    """Yield the rows that say why nothing is shared with other monitors, if so, then why a source
+    fails, if it does, and what happens next.
     """
-    if not known.failure:
-        return []
-    words = message(known.failure, known.next_at, scene.moment, scene.ui.mode)
-    return marked_rows(ALERT, words, scene)
-
-
-def store_rows(scene):
-    """Return the rows that say why nothing is shared with other monitors; none where it is
-    shared.
-    """
-    words = scene.known('store').value
-    return marked_rows(NOTE, words, scene) if words else []
+    unshared = scene.known('store').value
+    if unshared:
+        yield from marked_rows(NOTE, unshared, scene)
+    if known.failure:
+        words = message(known.failure, known.next_at, scene.moment, scene.ui.mode)
+        yield from marked_rows(ALERT, words, scene)
 
 
 def looking_rows(scene):
@@ -8271,7 +8195,7 @@ def help_panel(scene, width, height):
     for make in HELPS:
         sentences += make(scene)
     for sentence in sentences:
-        rows += [Row(LIST, line) for line in wrap(sentence, max(1, inner))]
+        rows += [Row(LIST, line) for line in wrap(sentence, inner)]
     return box('Help', rows, width, height, ui.scroll)
 
 
@@ -8301,9 +8225,7 @@ def small_frame(scene, width, height):
                                           scene.ui.mode)
         role = 'alert'
     if not numbers:
-        lines = [
-            (Span(line, role),) for line in wrap(words, max(1, width))
-        ]
+        lines = [(Span(line, role),) for line in wrap(words, width)]
     else:
         lines = [mark + numbers, (Span(words, role),)]
     return [fit(line, width) for line in lines[:height]]
@@ -8527,9 +8449,32 @@ def limit_json(snapshot, place, limit, moment):
     found = {'id': limit.id, 'label': limit.label, 'used_percent': limit.used,
              'resets_at': iso(limit.resets_at), 'resets_in_seconds': left,
              'window_seconds': limit.window, 'level': level(limit.used)}
-    for part in LIMIT_PARTS:
-        found.update(part.json(snapshot, place, limit, moment))
+    found['outlook'] = outlook_json(outlook_of(snapshot, place, limit))
     return found
+
+
+def outlook_of(snapshot, place, limit):
+    """Return the Outlook of a Limit: of the feature that has one, else a silent one."""
+    for find in OUTLOOKS:
+        found = find(snapshot, place, limit)
+        if found.low is not None:
+            return found
+    return Outlook()
+
+
+def outlook_json(outlook):
+    """Return an Outlook as values of JSON; None where it is silent."""
+    if outlook.low is None:
+        return None
+    return {
+        'low_percent': round(outlook.low, 1),
+        'high_percent': round(outlook.high, 1),
+        'runs_out_from': iso(outlook.out_from),
+        'runs_out_until': iso(outlook.out_until),
+        'sustainable_percent_per_hour': round(outlook.rate, 2),
+        'elapsed_percent': round(outlook.elapsed, 1),
+        'windows_seen': outlook.windows_seen,
+    }
 
 
 def account_json(snapshot, place, moment, mode):
@@ -8585,11 +8530,11 @@ def account_metrics(snapshot, place, moment, mode):
         'limit_projected_ratio': [],
     }
     for limit in limits:
-        for part in LIMIT_PARTS:
-            for bound, end in zip(('low', 'high'), part.ends(snapshot, place, limit)):
-                if end is not None:
-                    sample = {'limit': limit.id, 'bound': bound}, round(end / 100, 3)
-                    found['limit_projected_ratio'].append(sample)
+        outlook = outlook_of(snapshot, place, limit)
+        for bound, end in (('low', outlook.low), ('high', outlook.high)):
+            if end is not None:
+                sample = {'limit': limit.id, 'bound': bound}, round(end / 100, 3)
+                found['limit_projected_ratio'].append(sample)
     if known.at is not None:
         oldest = min((limit.at for limit in limits), default=known.at)
         found['reply_age_seconds'] = [({}, max(0, moment.now - oldest))]
@@ -9722,10 +9667,9 @@ def projected_limits(usage, snapshot, place):
     """
     limits = []
     for limit in usage.limits:
-        for part in LIMIT_PARTS:
-            high = part.ends(snapshot, place, limit)[1]
-            if high is not None:
-                limit = limit._replace(used=max(limit.used, high))
+        high = outlook_of(snapshot, place, limit).high
+        if high is not None:
+            limit = limit._replace(used=max(limit.used, high))
         limits.append(limit)
     return tuple(limits)
 

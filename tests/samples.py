@@ -37,6 +37,10 @@ MANY = (FIVE_HOUR, SEVEN_DAY,
         limit('weekly_scoped_fable_mythos_preview', 50.4, -1, '7-Day Fable Mythos Preview'),
         limit('seven_day_cowork', 104.6, 7 * DAY - 1, '7-Day Cowork'),
         limit('amber_ladder', 80.6, 12 * MINUTE, 'Amber Ladder', None))
+# The letter of each role in golden pictures.
+LETTERS = {'': '.', 'soft': 's', 'dim': 'd', 'strong': 'S', 'border': 'b', 'title': 't',
+           'badge': 'B', 'alert': 'a', 'blue': 'u', 'target': 'T', 'green': 'g', 'yellow': 'y',
+           'orange': 'o', 'red': 'r'}
 RATE_LIMITED = Failure('rate_limited', '', 720.0)
 
 

@@ -12,8 +12,8 @@ from claude_usage import (CHECK_MAX_AGE, DAY, DOCUMENTS, HOUR, LEVELS, METRICS, 
                           __version__, as_findings, as_json, as_metrics, as_text, ascii_text,
                           check_limits, clean, compose, parse_time, parse_usage, source_json,
                           status_line, width_of)
-from samples import (EXTRA, FIVE_HOUR, HOSTILE, MANY, NORMAL, NOW, PLACE, SEVEN_DAY, SITUATIONS,
-                     TWO, UNCAPPED, changed, credits, snapshot, ui_of)
+from samples import (EXTRA, FIVE_HOUR, HOSTILE, LETTERS, MANY, NORMAL, NOW, PLACE, SEVEN_DAY,
+                     SITUATIONS, TWO, UNCAPPED, changed, credits, snapshot, ui_of)
 
 pytestmark = pytest.mark.usefixtures('zone')
 
@@ -33,7 +33,7 @@ def test_as_text():
     assert as_text(lines, 0) == '78% x\n\nplain\n'
     assert as_text(lines, 256) == '\x1b[38;5;208m78%\x1b[0m \x1b[2mx\x1b[0m\n\nplain\n'
     assert set(COLOURS) == set(ROLES) >= {name for _, name in LEVELS}
-    assert len({role.letter for role in ROLES.values()}) == len(ROLES)
+    assert set(LETTERS) == set(ROLES) and len(set(LETTERS.values())) == len(ROLES)
     for role, both in COLOURS.items():
         for depth, codes in zip((8, 256), both):
             painted = '\x1b[%smx\x1b[0m\n' % codes if codes else 'x\n'

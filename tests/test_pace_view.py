@@ -7,7 +7,7 @@ from claude_usage import (ACTIONS, HINT, ROLES, TAB_HINT, Failure, Known, Moment
                           Snapshot, cells, clean, compose, width_of)
 from pacemaker import DAY, HOUR, NOW
 from pacesamples import FULL, LEFT, OFF, TORN, agent, beside, decided, maker, windows
-from samples import ASCII, UI
+from samples import ASCII, LETTERS, UI
 
 pytestmark = pytest.mark.usefixtures('zone')
 
@@ -327,7 +327,7 @@ def picture(snapshot, ui, size):
     """A frame as it looks, and below it one letter a cell for the role; no blank rows."""
     lines = compose(snapshot, ui, size, Moment(NOW)).lines
     rows = [''.join(span.text for span in line).rstrip() for line in lines]
-    roles = [''.join(ROLES[span.role].letter * cells(span.text) for span in line)
+    roles = [''.join(LETTERS[span.role] * cells(span.text) for span in line)
              for line in lines]
     kept = [index for index, row in enumerate(rows) if row]
     return '\n'.join(['%dx%d' % size] + [rows[index] for index in kept] + [''] + [

@@ -6,7 +6,7 @@ import pytest
 from claude_usage import (ACTIONS, DAY, HELP, HINT, HOUR, MINUTE, NO_LIMITS, ONLY_CREDITS, ROLES,
                           Account, Failure, Frame, Moment, bar, cells, compose, countdown,
                           countdown_short, width_of)
-from samples import (ASCII, EXTRA, FIVE_HOUR, LOOKING, MANY, NO_LOGIN, NORMAL, NOW, PLACE,
+from samples import (ASCII, EXTRA, FIVE_HOUR, LETTERS, LOOKING, MANY, NO_LOGIN, NORMAL, NOW, PLACE,
                      RATE_LIMITED, SEVEN_DAY, SITUATIONS, TWO, UI, changed, limit, snapshot, ui_of)
 
 pytestmark = pytest.mark.usefixtures('zone')
@@ -150,7 +150,7 @@ def test_colour_of_bar_and_percent():
 def picture(snapshot, ui, size, now=NOW):
     """A frame as it looks, and below it one letter a cell for the role; blank rows left out."""
     frame = compose(snapshot, ui, size, Moment(now))
-    roles = [''.join(ROLES[span.role].letter * cells(span.text) for span in line)
+    roles = [''.join(LETTERS[span.role] * cells(span.text) for span in line)
              for line in frame.lines]
     both = [(text, role) for text, role in zip(texts(frame), roles) if text]
     looks, letters = zip(*both)
