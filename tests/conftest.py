@@ -61,8 +61,8 @@ def pytest_collection_modifyitems(config, items):
         fixtures = getattr(item, 'fixturenames', ())
         if item.module.__name__ in SLOW_MODULES or SLOW_FIXTURES.intersection(fixtures):
             item.add_marker('slow')
-    if 'ssh' not in re.findall(r'\w+', config.option.markexpr):
-        left_out = [item for item in items if item.get_closest_marker('ssh')]
+    for name in {'soak', 'ssh'}.difference(re.findall(r'\w+', config.option.markexpr)):
+        left_out = [item for item in items if item.get_closest_marker(name)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
