@@ -1,9 +1,11 @@
 """Through a real sshd on loopback, tmux and screen; `tox -e ssh`."""
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -47,8 +49,8 @@ def options(tmp_path):
 
 
 def see(terminal, size, wider=(80, 24)):
-    """See the demo fill a terminal, and another size of it."""
-    terminal.shows('5-Hour' if size[0] > 40 else '5h')
+    """See the program fill a terminal, and another size of it."""
+    terminal.shows('%')
     for columns, rows in (wider, size):
         terminal.resize(columns, rows)
         terminal.wait_for(lambda _: terminal.lines()[0][:1] == '┌' and len(
@@ -57,17 +59,20 @@ def see(terminal, size, wider=(80, 24)):
 
 @needs('sshd', SSHD)
 @pytest.mark.parametrize('size', SIZES)
-def test_copied_and_started_by_ssh(options, tmp_path, size):
+def test_copied_and_started_by_ssh(options, service, home, tmp_path, size):
     host = getpass.getuser() + '@127.0.0.1'
     there, pid = tmp_path / 'there.py', tmp_path / 'pid'
     subprocess.check_call(['scp', '-q'] + options + [str(PROGRAM), '%s:%s' % (host, there)])
-    start = 'echo $$ > %s; LC_ALL=C.UTF-8 exec python3 %s --demo' % (pid, there)
-    with Terminal(['ssh', '-t'] + options + [host, start], size) as terminal:
+    start = 'echo $$ > %s; HOME=%s LC_ALL=C.UTF-8 exec %s %s ' % (
+        pid, home, shlex.quote(sys.executable), there)
+    ssh = ['ssh', '-t'] + options + [host]
+    with Terminal(ssh + [start + '--demo'], size) as terminal:
         see(terminal, size)
         terminal.quit()
-    pid.unlink()
-    with Terminal(['ssh', '-t'] + options + [host, start], size) as terminal:
+    with Terminal(ssh + [start + '--api-url ' + service.url], size) as terminal:
         see(terminal, size)
+        terminal.shows('78%', '34%')
+        assert b'SECRET' not in terminal.output
         terminal.signal(9)
         end = time.monotonic() + 20
         while os.path.exists('/proc/' + pid.read_text().strip()):
