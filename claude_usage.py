@@ -19,9 +19,9 @@ The features, each with all that belongs to it
 What people see
     View, Documents, Keys, Screen, Loop, Demo, Command line
 
-A feature enters itself in tables (MODES, POLLERS, FEEDS, PANELS, DOCUMENTS, OPTIONS, ERRORS,
-FINDINGS, DEMOS), and the other chapters go by these. Times are epoch seconds everywhere inside;
-`now` is a parameter of all that is pure.
+A feature enters itself in tables such as POLLERS, PANELS and DOCUMENTS, which stand at the end of
+Pollers; the other chapters go by these. Times are epoch seconds everywhere inside; `now` is a
+parameter of all that is pure.
 """
 import argparse
 import bisect
@@ -58,7 +58,7 @@ PROFILE_INTERVAL = DAY          # as seldom as Claude Code itself asks for the p
 CONSOLE_INTERVAL = 120          # the service supports one poll a minute
 INTERVAL_LEAST = 10             # the smallest --interval
 
-BUDGET, BUDGET_SECONDS = 5, 300     # requests in any such span: the service's own budget
+REQUESTS_MOST, REQUESTS_SECONDS = 5, 300    # in any such span: the service's own budget
 ONCE_MAX_AGE = 60               # --once and --check accept a stored reply up to this age
 CHECK_MAX_AGE = 15 * MINUTE     # --check treats an older number as unknown
 
@@ -454,7 +454,7 @@ class Limit(NamedTuple):
     used: Optional[float]                   # percent; None: an amount without a cap
     resets_at: Optional[float] = None       # None: the window has not started
     window: Optional[int] = None            # seconds
-    kind: str = 'rate'                      # 'spend': paid use beyond the plan; 'credit'
+    kind: str = 'rate'                      # of money: 'spend' (usage credits), 'credit', 'budget'
     at: float = 0.0                         # when it was reported ...
     via: str = ''                           # ... and by whom, if not by the service to us
     amount: Optional[Amount] = None         # of money, where the limit is about that
@@ -469,7 +469,7 @@ class Usage(NamedTuple):
 
     @property
     def rates(self):
-        """The limits that scripts and checks are about: all but the paid extra usage."""
+        """The limits that scripts and checks are about: all but the usage credits."""
         return tuple(limit for limit in self.limits if limit.kind != 'spend')
 
 
@@ -1644,7 +1644,7 @@ LOCATION = r'https?://(?:[^/?#]*@)?([\w.-]+(:\d+)?|\[[^@/?#]*\](:\d+)?)(?:[/?#]|
 class Url(NamedTuple):
     """An address to ask at."""
     secure: bool            # https
-    place: str              # 'host:port', or 'host'
+    authority: str          # 'host:port', or 'host'
     host: str               # an IPv6 address in its brackets
 
 
@@ -1656,8 +1656,8 @@ def parse_url(words):
     match = URL.fullmatch(words)
     if not match:
         raise ValueError('not an address')
-    scheme, place, host = match.groups()
-    return Url(scheme == 'https', place, host)
+    scheme, authority, host = match.groups()
+    return Url(scheme == 'https', authority, host)
 
 
 def is_loopback(host):
@@ -2061,7 +2061,7 @@ def plan(ledger, key, rhythm, now, has_reply=True, fed_at=0.0, held_until=0.0):
       it is no reason to wait.
     * After failures: RETRY_SECONDS, doubled each time, up to RETRY_MOST. A token without the scope
       is not tried again; a new token is tried at once.
-    * Never more than BUDGET requests in any BUDGET_SECONDS, whoever makes them.
+    * Never more than REQUESTS_MOST requests in any REQUESTS_SECONDS, whoever makes them.
     * After a 429: `blocked_until`, for the token it was an answer to. `held_until` is a block that
       another program knows of.
     """
@@ -2076,8 +2076,8 @@ def plan(ledger, key, rhythm, now, has_reply=True, fed_at=0.0, held_until=0.0):
     if not has_reply:
         replies = [attempt for attempt in replies if attempt.code != 'ok']
     free_at = max(held_until, blocked_until(sent, asked, token, rhythm))
-    if len(asked) >= BUDGET:
-        free_at = max(free_at, asked[-BUDGET].end + BUDGET_SECONDS)
+    if len(asked) >= REQUESTS_MOST:
+        free_at = max(free_at, asked[-REQUESTS_MOST].end + REQUESTS_SECONDS)
     due = 0.0
     failed = failures_at_end(replies)
     failed_so = [attempt for attempt in failed if attempt.token == token]
@@ -2639,12 +2639,10 @@ class Poller(threading.Thread):
 
     def __init__(self, setup, place=''):
         super().__init__(daemon=True)
-        self.setup, self.env, self.clock, self.place = (
-            setup,
-            setup.env,
-            setup.clock,
-            place,
-        )
+        self.setup = setup
+        self.env = setup.env
+        self.clock = setup.clock
+        self.place = place
         self.asked = threading.Event()
         self.asked_at = float('inf')    # from when on numbers are wanted ...
         self.max_age = None             # ... no older than this, where one reply is enough
@@ -2684,10 +2682,10 @@ class Poller(threading.Thread):
             try:
                 wait = self.once()
             except Exception as error:      # a bug must not freeze the panel without a word
-                place = error.__traceback__
-                while place.tb_next:
-                    place = place.tb_next
-                words = '%s in line %d' % (type(error).__name__, place.tb_lineno)
+                trace = error.__traceback__
+                while trace.tb_next:
+                    trace = trace.tb_next
+                words = '%s in line %d' % (type(error).__name__, trace.tb_lineno)
                 wait = BUG_SECONDS
                 self.tell(self.sources[0], Known(failure=Failure('internal', words),
                                                  phase=PLANNED, next_at=self.clock() + wait))
@@ -3170,7 +3168,7 @@ PREFIXES = {
     'five_hour_': ('5-Hour ', 5 * HOUR),
 }
 MINOR_DIGITS = {'JPY': 0, 'KRW': 0, 'VND': 0}   # of a currency; 2 for all others
-# Where a usage reply has the paid use: used, limit, decimal places, percent, currency, enabled.
+# Where a reply has the usage credits: used, limit, decimal places, percent, currency, enabled.
 SPEND_PATHS = ('spend.used.amount_minor', 'spend.limit.amount_minor', 'spend.used.exponent',
                'spend.percent', 'spend.used.currency', 'spend.enabled')
 EXTRA_PATHS = ('extra_usage.used_credits', 'extra_usage.monthly_limit',
@@ -3382,8 +3380,8 @@ def unused_name(name, separator, taken):
 def rank(limit):
     """Return what Limits are sorted by.
 
-    First come the windows known by name, then the limits of models, then all others; the paid
-    extra usage is the last.
+    First come the windows known by name, then the limits of models, then all others; the usage
+    credits are the last.
     """
     if limit.id in NAMED_WINDOWS:
         return NAMED_WINDOWS.index(limit.id)
@@ -3393,7 +3391,7 @@ def rank(limit):
 
 
 def parse_spend(document):
-    """Return the Limit of paid use beyond the plan, or None where nothing is or may be spent.
+    """Return the Limit of the usage credits, or None where nothing is or may be spent.
 
     It is in `spend` where a reply has that, else in `extra_usage`; amounts are minor units. A
     reply whose credits are used up says so in `disabled_reason`.
@@ -3415,8 +3413,10 @@ def parse_spend(document):
     used = used or 0
     if digits is None or not 0 <= digits <= 6:
         digits = MINOR_DIGITS.get(currency, 2)
-    if percent is None and limit is not None:
-        percent = 100 * used / limit if limit else 100 * (used > 0)
+    if percent is None and limit:
+        percent = 100 * used / limit
+    elif percent is None and limit is not None:     # a cap of nothing
+        percent = 100 if used else 0
     note = ''
     if is_out:
         percent, note = max(percent or 0, 100), 'Out of credits.'
@@ -4134,7 +4134,7 @@ def usage_rows(scene):
         if usage.limits:
             yield Row(BLANK)
         words = ONLY_CREDITS if usage.limits else NO_LIMITS
-        for line in wrap(words, max(1, scene.width)):
+        for line in wrap(words, scene.width):
             yield Row(NOTE, line, role='soft')
 
 
@@ -4180,7 +4180,7 @@ def judged_usage(snapshot, place):
 
 
 def spend_json(snapshot, place):
-    """Return the paid extra usage as values of JSON, in units of its currency; None without."""
+    """Return the usage credits as values of JSON, in units of their currency; None without."""
     for limit in usage_of(snapshot, place).limits:
         if limit.kind == 'spend':
             amount = limit.amount
@@ -4193,7 +4193,7 @@ def spend_json(snapshot, place):
 
 
 def code_json(snapshot, place, moment, mode):
-    """Return the account and its extra usage as values of JSON."""
+    """Return the account and its usage credits as values of JSON."""
     account = account_of(snapshot, place)
     return {
         'account': {'name': account.name or None, 'email': account.email or None,
@@ -4205,7 +4205,7 @@ def code_json(snapshot, place, moment, mode):
 
 
 def code_metrics(snapshot, place, moment, mode):
-    """Return the samples of the extra usage for Prometheus: name -> [(labels, value)]."""
+    """Return the samples of the usage credits for Prometheus: name -> [(labels, value)]."""
     found, spend = {}, spend_json(snapshot, place)
     if spend:
         labels = {'currency': spend['currency']}
@@ -4328,8 +4328,8 @@ PANELS += [
 ]
 DOCUMENTS.append(Document(
     json=code_json, metrics=code_metrics, helps={
-        'extra_used': 'Extra usage beyond the plan, in its currency.',
-        'extra_limit': 'The most that extra usage may come to, in its currency.',
+        'extra_used': 'Usage credits used, in their currency.',
+        'extra_limit': 'The most usage credits that may be used, in their currency.',
     },
     has_numbers=lambda snapshot, place, mode: bool(
         mode == 'code' and usage_of(snapshot, place).limits)))
@@ -6759,8 +6759,13 @@ def pace_stamps(names):
     What is new in a database is in its journal at first, which stands beside the file itself, also
     where the name is a link to it.
     """
-    paths = [os.path.realpath(pace_path(name)) for name in names]
-    return [file_stamp(path + ending) for path in paths for ending in ('', '-wal')]
+    stamps = []
+    for name in names:
+        path = pace_path(name)
+        if os.path.islink(path):        # else `realpath` would be half the cost of an idle look
+            path = os.path.realpath(path)
+        stamps += [file_stamp(path), file_stamp(path + '-wal')]
+    return stamps
 
 
 def pace_path(name):
@@ -7769,7 +7774,7 @@ def limit_event(kind, place, limit, window, words, now, percent=0):
 
 
 def alert_limits(snapshot, place, mode):
-    """Return the Limits of a mode of which a percent is known, the paid extra usage too."""
+    """Return the Limits of a mode of which a percent is known, the usage credits too."""
     usage = MODES[mode].known(snapshot, place).value
     if not isinstance(usage, Usage):
         usage = MODES[mode].limits(snapshot, place)
@@ -8249,7 +8254,9 @@ def compose(snapshot, ui, size, moment):
     has_notice = not moment.is_past(ui.notice_until)
     alerts = [words for at, words in snapshot['', 'alerts'].value or ()
               if moment.is_within(at, ALERT_SECONDS)]
-    has_hint = height > BOX_HEIGHT and ui.hint or height > 1 and (has_notice or bool(alerts))
+    has_hint = ui.hint and height > BOX_HEIGHT
+    if has_notice or alerts:
+        has_hint = height > 1
     room = height - int(has_hint)
     if ui.help:
         frame = help_panel(scene, width, room)
@@ -9107,7 +9114,7 @@ def find_terminal():
 # Drain, compose, paint, listen. Resizing, timers and redrawing need no branch: a frame depends on
 # the snapshot, the Ui, the size and the time, so it is made anew when one of these has changed.
 
-KEY_SECONDS, EAGER_SECONDS = 0.2, 0.05  # waiting for a key: usually, and while a reply is awaited
+KEY_SECONDS, EAGER_SECONDS = 0.25, 0.05     # for a key: usually, and while a reply is awaited
 SILENCE_SECONDS = 62            # a locked store, a lost claim and two requests take no longer
 DIRECTORY_SECONDS = 5           # one of several config directories is waited for
 GRACE_SECONDS = 0.3             # a source is waited for that the output can do without
@@ -9461,6 +9468,8 @@ def read_config(path):
         return {}
     except OSError as error:
         reason = error.strerror
+        if os.path.islink(path):
+            reason = 'it is a link'
     except SourceError as error:
         reason = error.failure.detail
     raise SourceError('malformed', '%s: %s' % (short_path(path), reason))
@@ -9698,9 +9707,8 @@ def check_account(options, snapshot, place, mode, name=''):
     each stands the `name` of the account, where there are several.
     """
     moment = Moment(time.time())
-    told, known = MODES[mode].limits(snapshot, place), MODES[mode].known(
-        snapshot, place
-    )
+    known = MODES[mode].known(snapshot, place)
+    told = MODES[mode].limits(snapshot, place)
     usage = told
     if options.projected:
         usage = told._replace(limits=projected_limits(told, snapshot, place))
@@ -9823,12 +9831,13 @@ def show(options):
     """Make what an output needs, and run it; return the exit code."""
     env, places = os.environ, config_folders(options)
     if options.demo:
-        places = DEMO_PLACES[:len(places) or None]
+        count = len(places) or len(DEMO_PLACES)
+        places = DEMO_PLACES[:count]
     mode = '' if options.mode == 'auto' else options.mode
     is_plain = options.ascii or not unicode_terminal()
-    envs = {place: env_of(place, env) for place in places} or {
-        config_folder(env): env
-    }
+    envs = {place: env_of(place, env) for place in places}
+    if not envs:
+        envs = {config_folder(env): env}
     ui = Ui(mode=mode, place=list(envs)[0], ascii=is_plain, interval=options.interval,
             icons=not is_plain and env.get('TERM') != 'linux')
     if len(places) > 1:
@@ -9836,25 +9845,27 @@ def show(options):
     if options.demo:
         ui = ui._replace(origin='demo')
     elif options.api_url.rstrip('/') != API_URL:
-        ui = ui._replace(origin=parse_url(options.api_url).place)
+        ui = ui._replace(origin=parse_url(options.api_url).authority)
     name = options.output or ('live' if can_paint() else 'once')
     if options.check is not None:
         name = 'check'
-    inbox, store, turn = (
-        queue.Queue(),
-        store_of(env),
-        Turn(),
-    )
+    inbox = queue.Queue()
+    store = store_of(env)
+    turn = Turn()
     # What prints once is called often, by programs that do not see what goes wrong.
     asks_alone = name == 'live' or name in VIEWS or is_terminal(sys.stdout)
     setups = [Setup(options, envs[place], inbox, time.time, store, Logins(envs[place]), place,
                     turn, asks_alone) for place in envs]
     setup = setups[0]
-    makers = WATCHERS + ([DemoPoller] if options.demo else POLLERS)
+    makers = WATCHERS + POLLERS
+    if options.demo:
+        makers = WATCHERS + [DemoPoller]
     pollers = []
     for make in makers:
-        for each in setups if make.is_of_account else setups[:1]:
-            pollers.append(make(each))
+        if make.is_of_account:
+            pollers += map(make, setups)
+        else:
+            pollers.append(make(setup))
     try:
         return OUTPUTS[name](setup, pollers, ui)
     finally:

@@ -327,10 +327,10 @@ def test_five_monitors_ring_once(service, home, tmp_path, first, constants):
         deadline = time.monotonic() + 30
         while not (bells(terminals) and rang.exists()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.5)
         terminals.append(Terminal(argv, (60, 20), {'HOME': str(home)}))     # just after it rang
         terminals[-1].shows('81%')
-        time.sleep(0.5)
+        for terminal in terminals:
+            terminal.settle()
         assert bells(terminals) == 1 and rang.read_text().count('5-Hour: 81% used. ') == 1
         for terminal in terminals:
             terminal.quit()

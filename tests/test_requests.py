@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from claude_usage import (BUDGET, BUDGET_SECONDS, DAY, HOUR, JITTER, LOST, MINUTE, REQUEST_SECONDS,
-                          UNSENT, Attempt, Rhythm, merged_ledgers, plan)
+from claude_usage import (DAY, HOUR, JITTER, LOST, MINUTE, REQUEST_SECONDS, REQUESTS_MOST,
+                          REQUESTS_SECONDS, UNSENT, Attempt, Rhythm, merged_ledgers, plan)
 from samples import NOW
 
 NEVER = float('inf')
@@ -310,5 +310,5 @@ def test_whatever_happens_the_budget_and_the_blocks_hold(rhythm, asks):
         if any(at.code == 'rate_limited' and asked[-1] - at.end <= 30 * MINUTE
                and at.token == token for at in ledger.values()):
             assert free_at - asked[-1] >= rhythm.wary
-        if len(asked) >= BUDGET:
-            assert free_at >= asked[-BUDGET] + BUDGET_SECONDS
+        if len(asked) >= REQUESTS_MOST:
+            assert free_at >= asked[-REQUESTS_MOST] + REQUESTS_SECONDS
