@@ -2321,16 +2321,19 @@ class Store:
             forget_old(db, now)
         self.use(work, now, writes=True)
 
-    def samples(self, account, since, now):
+    def samples(self, account, since, needs_window, now):
         """The samples of an account, oldest first: {name: (window, [(at, used, resets_at)])}.
 
-        `since` is {name: from when on they are wanted}; of others all are.
+        `since` is {name: from when on they are wanted}; of others all are. Where `needs_window`,
+        limits whose window's length is not known are left out.
         """
         def work(db):
             found = {}
             for series, name, window in db.execute(
                     'SELECT id, name, window FROM series WHERE account = ?',
                     (account,)).fetchall():
+                if needs_window and not window:
+                    continue
                 rows = db.execute(
                     'SELECT at, used, resets_at FROM samples WHERE series = ? AND at > ? '
                     'ORDER BY at', (series, since.get(name, 0))).fetchall()
@@ -4753,17 +4756,16 @@ class OutlookPoller(Poller):
         """
         if account != self.account or now < self.made_at:       # the clock was set back
             self.begin(account, now)
-        found = self.store.samples(account, self.since, now)
+        found = self.store.samples(account, self.since, True, now)
         if not self.past:
             self.take_pasts({name: new[-1][2] for name, (_, new) in found.items() if new}, now)
         histories = {}
         for name, (window, new) in found.items():
             if new:
                 self.since[name] = new[-1][0]
-            if window:
-                running = self.take(name, window, new, now)
-                if running or name in self.past:
-                    histories[name] = self.history(name, window, running, now)
+            running = self.take(name, window, new, now)
+            if running or name in self.past:
+                histories[name] = self.history(name, window, running, now)
         return histories
 
     def begin(self, account, now):
@@ -5230,7 +5232,7 @@ def show_history(options):
         env = env_of(place, env)
     account = account_key(Logins(env).identity(), env)
     found, failure = tried(
-        store_of(env).samples, account, {}, now
+        store_of(env).samples, account, {}, False, now
     )
     if failure:
         warn(STORE_TROUBLE[failure.code].format(failure.detail))

@@ -597,18 +597,27 @@ def sharing():
     tell('requests of 5, restarted too, blocked for 120 s', blocked(120), '', 0)
 
 
-def eight_limits(tick):
-    """A reply for usage with eight limits, all of which move with each tick."""
+def eight_limits(at, is_whole):
+    """A reply for usage at a time, with eight limits that are used evenly in their windows.
+
+    Their percents are whole, as those of the service are; else all of them move with each reply,
+    which is the most that there can be to store.
+    """
     names = ['five_hour', 'seven_day', 'seven_day_opus', 'seven_day_sonnet'] + [
         'amber_ladder_%d' % number for number in range(4)]
-    return {name: {'utilization': 1 + (tick * 0.37 + index) % 99,
-                   'resets_at': 1.9e9 + tick // 100 * HOUR} for index, name in enumerate(names)}
+    document = {}
+    for index, name in enumerate(names):
+        length = 5 * HOUR if name == 'five_hour' else 7 * DAY
+        used = 1 + index + at % length / length * 90
+        document[name] = {'utilization': float(int(used)) if is_whole else used,
+                          'resets_at': (at // length + 1) * length}
+    return document
 
 
-def settle(store, tick, at):
+def settle(store, at, is_whole=True):
     """Store a reply as a poller does."""
     from claude_usage import Attempt, account_key, fingerprint, parse_identity, parse_usage
-    document = eight_limits(tick)
+    document = eight_limits(at, is_whole)
     account = account_key(parse_identity(captures.CLAUDE_JSON), {})
     attempt = Attempt(account, 'usage', fingerprint(captures.TOKEN), at, at, 'ok')
     store.add([attempt], {(account, 'usage'): (at, json.dumps(document))},
@@ -621,18 +630,25 @@ FILL = ('WITH RECURSIVE days(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM days WH
         'FROM samples, days')
 
 
-def full_store(folder):
-    """A store with 35 days of samples; print what a day of them takes."""
+def filled_store(folder, is_whole):
+    """A store with a day of replies, and how many MiB they take."""
     sys.path.insert(0, os.path.dirname(PROGRAM))
     from claude_usage import Store
-    full, start = Store(folder), time.time() - 35 * DAY
-    settle(full, 0, start)
-    empty, began = os.path.getsize(full.path), time.perf_counter()
+    filled, start = Store(folder), time.time() - 35 * DAY
+    settle(filled, start, is_whole)
+    empty, began = os.path.getsize(filled.path), time.perf_counter()
     for tick in range(1, 2880):
-        settle(full, tick, start + 30 * tick)
+        settle(filled, start + 30 * tick, is_whole)
     print('a reply with 8 limits stored in %.1f ms' % (
         (time.perf_counter() - began) / 2880 * 1000))
-    tell('a day of samples of 8 limits', (os.path.getsize(full.path) - empty) / 2 ** 20, 'MiB', 3)
+    return filled, (os.path.getsize(filled.path) - empty) / 2 ** 20
+
+
+def full_store(folder):
+    """A store with 35 days of samples; print what a day of them takes at most."""
+    _, size = filled_store(folder + '-day', False)
+    tell('a day of samples of 8 limits', size, 'MiB', 3)
+    full, _ = filled_store(folder, True)
     with contextlib.closing(sqlite3.connect(full.path)) as db, db:
         db.execute(FILL)
         count, = db.execute('SELECT count(*) FROM samples').fetchone()
@@ -653,7 +669,7 @@ def store():
     with logged_in_home() as home, serving() as server:
         full = full_store(os.path.join(home, 'full'))
         fresh = type(full)(os.path.join(home, 'fresh'))
-        settle(fresh, 0, time.time())
+        settle(fresh, time.time())
         times = {full: [], fresh: []}
         for turn in range(2 * TIMES + 1):       # the first also asks who it is
             for each in (full, fresh) if turn % 2 else (fresh, full):
