@@ -158,6 +158,20 @@ def iso_seconds(words):
     return moment.timestamp() + float(fraction) - offset
 
 
+DIGITS_MOST = 4300      # of an int, as in new Pythons; old ones take minutes for a million
+
+
+def short_int(digits):
+    """The int in a text of JSON. ValueError if it has more than DIGITS_MOST digits."""
+    if len(digits) > DIGITS_MOST:
+        raise ValueError('too many digits')
+    return int(digits)
+
+
+# What json is to make ints by: new Pythons refuse long ones by themselves, and faster.
+PARSE_INT = int if hasattr(sys, 'get_int_max_str_digits') else short_int
+
+
 def unicode_terminal():
     """Whether the terminal takes UTF-8 and this curses can send it.
 
@@ -578,20 +592,10 @@ def absorb(snapshot, reading):
     return new
 
 
-DIGITS_MOST = 4300      # of an int, as in new Pythons; old ones take minutes for a million
-
-
-def parse_int(digits):
-    """The int in a text of JSON. ValueError if it has more than DIGITS_MOST digits."""
-    if len(digits) > DIGITS_MOST:
-        raise ValueError('too many digits')
-    return int(digits)
-
-
 def parse_json(data, parse_float=float):
     """The document in the bytes of a reply. SourceError bad_reply if it is no JSON."""
     try:
-        return json.loads(data.decode('utf-8-sig'), parse_float=parse_float, parse_int=parse_int)
+        return json.loads(data.decode('utf-8-sig'), parse_float=parse_float, parse_int=PARSE_INT)
     except (ValueError, RecursionError, ArithmeticError):       # the last is Decimal's
         pass
     if data.strip():
@@ -5970,7 +5974,9 @@ class ConsolePoller(Asker):
                 has_reply = True
                 problems.pop(part, None)
                 self.keep(part, body, attempt.at)
-                self.report('console')
+                shown = self.told['console'].value
+                if not shown or shown.unknown:      # else the end of the poll is soon enough
+                    self.report('console')
             if not failure:
                 continue
             failed += 1
