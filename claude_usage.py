@@ -9122,7 +9122,7 @@ def find_terminal():
 # Drain, compose, paint, listen. Resizing, timers and redrawing need no branch: a frame depends on
 # the snapshot, the Ui, the size and the time, so it is made anew when one of these has changed.
 
-KEY_SECONDS, EAGER_SECONDS = 0.25, 0.05     # for a key: usually, and while a reply is awaited
+KEY_SECONDS, EAGER_SECONDS = 0.5, 0.05      # for a key: usually, and while a reply is awaited
 SILENCE_SECONDS = 62            # a locked store, a lost claim and two requests take no longer
 DIRECTORY_SECONDS = 5           # one of several config directories is waited for
 GRACE_SECONDS = 0.3             # a source is waited for that the output can do without
@@ -9254,8 +9254,9 @@ def collect(pollers, inbox, ui, max_age=None, progress=None, seconds=SILENCE_SEC
             ui = ui._replace(mode=ui.mode or 'code')
             source = MODES[ui.mode].source
             for place in {poller.place for poller in awaited}:
-                failed = Known(failure=Failure('timeout'), phase=PLANNED)
-                snapshot = absorb(snapshot, Reading(place, source, failed))
+                if not snapshot[place, source].is_settled:      # else a profile is missing
+                    failed = Known(failure=Failure('timeout'), phase=PLANNED)
+                    snapshot = absorb(snapshot, Reading(place, source, failed))
             return snapshot, ui
         if progress:
             progress(snapshot)

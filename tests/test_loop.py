@@ -98,6 +98,15 @@ def test_collect_gives_a_moment_to_what_the_output_can_do_without(pace, monkeypa
     assert snapshot[PLACE, 'pace_maker'] == (pace or Known())
 
 
+def test_what_is_known_stays_where_only_a_profile_is_missing(monkeypatch):
+    monkeypatch.setattr(claude_usage, 'DIRECTORY_SECONDS', 0.01)
+    inbox = queue.Queue()
+    pollers = make_pollers(inbox, NORMAL, *readings(NORMAL, 'usage'))
+    pollers[1].sources = 'usage', 'profile'
+    snapshot, _ = collect(pollers, inbox, UI._replace(places=(PLACE, '/b')))
+    assert not snapshot[PLACE, 'usage'].failure
+
+
 class FakeScreen:
     """A screen with a script: keys, Readings that come, sizes, seconds that pass; then q."""
 
