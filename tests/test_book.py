@@ -1,6 +1,7 @@
 """The file as a book, and the papers around it: what is said twice is said alike."""
 import ast
 import collections
+import functools
 import configparser
 import io
 import re
@@ -29,15 +30,27 @@ CODES = '''no_credentials logged_out token_expired unauthorized forbidden_scope 
     unshared internal'''.split()
 
 
-def definitions(text):
+@functools.lru_cache(maxsize=None)
+def defined(title):
     """The names that a chapter defines."""
-    for node in ast.parse(text).body:
+    return set(definitions(ast.parse(CHAPTERS[title])))
+
+
+def definitions(tree):
+    """The names that a module defines, in their order."""
+    for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in getattr(node, 'targets', None) or [node.target]:
                 yield from (name.id for name in getattr(target, 'elts', [target])
                             if isinstance(name, ast.Name))
+
+
+@functools.lru_cache(maxsize=None)
+def used(title):
+    """The names of the module that a chapter refers to."""
+    return uses(symtable.symtable(CHAPTERS[title], title, 'exec'))
 
 
 def uses(table):
@@ -57,16 +70,14 @@ def test_chapters_are_as_the_docstring_lists_them():
 
 @pytest.mark.parametrize('title', FEATURES)
 def test_no_other_chapter_names_what_a_feature_defines(title):
-    own = set(definitions(CHAPTERS[title])) - {name for other in CHAPTERS if other != title
-                                               for name in definitions(CHAPTERS[other])}
-    for other, text in CHAPTERS.items():
-        used = uses(symtable.symtable(text, other, 'exec'))
-        assert other == title or not own & used, other
+    others = [other for other in CHAPTERS if other != title]
+    own = defined(title).difference(*map(defined, others))
+    for other in others:
+        assert not own & used(other), other
 
 
 def test_no_chapter_takes_the_name_of_another():
-    count = collections.Counter(name for text in CHAPTERS.values()
-                                for name in set(definitions(text)))
+    count = collections.Counter(name for title in CHAPTERS for name in defined(title))
     assert [name for name in count if count[name] > 1] == []
 
 

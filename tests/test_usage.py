@@ -526,7 +526,7 @@ def outcomes(parse, document, times):
             yield error.failure
 
 
-@pytest.mark.parametrize('times', [150, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('times', [150, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', CAPTURED)
 def test_disturbed_usage_is_understood_or_refused(name, times):
     understood = 0
